@@ -51,6 +51,7 @@ class BadRow(NamedTuple):
 class Request:
     """One thing to fetch, now standing at `url`; each redirect hop moves `url` and `host` and grows `hops`.
 
+    An input that cannot be sent flows as a Request with `error` set: it ends as `bad-input` at its turn, once.
     `id` is stable for the job. `home` is the politeness key under which the checkpoint keeps the row: it stays when
     a hop leads to another `host`. `attempt` counts from 1 and is the attempt that comes next (or runs now).
     """
@@ -58,6 +59,7 @@ class Request:
     __slots__ = (
         "attempt",
         "body",
+        "error",
         "filename",
         "headers",
         "home",
@@ -86,6 +88,7 @@ class Request:
         input: Mapping[str, Any] | None = None,
         place: Place | None = None,
         attempt: int = 1,
+        error: str | None = None,
     ) -> None:
         self.id = id
         self.url = url
@@ -100,6 +103,7 @@ class Request:
         self.input = input
         self.place = place
         self.attempt = attempt
+        self.error = error
         self.hops: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

@@ -1,0 +1,232 @@
+"""The command line: arguments in, exit codes out.
+
+Does: parse flags, call the part that does the work, say what happened. Must not decide anything about fetching.
+Invariant: stdout is for results that were asked for, stderr for progress and faults; every fault is a sentence, and
+its exit code that of `errors.ExitCode`. Heavy modules are imported inside the commands: `--help` must be quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawler import __version__
+from crawler.errors import CrawlerError, ExitCode, JobError
+
+if TYPE_CHECKING:
+    from crawler.jobfile import LoadedJob
+
+_SET = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a key: --set limits.rate=5/s")
+_LOG_FORMAT = click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Progress and log lines."
+)
+_QUIET = click.option("--quiet", "-q", is_flag=True, help="Print nothing unless something is wrong.")
+
+
+class _Commands(click.Group):
+    """Commands in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="crawler")
+def cli() -> None:
+    """Fetch many URLs: politely, fast, and without ever losing the place.
+
+    A job file says what to fetch, how, and where results go. A run that was killed goes on where it stood.
+
+    \b
+      crawler demo                  see it work, on a bundled site
+      crawler init myjob            write a commented job file
+      crawler run jobs/myjob.toml   run or resume it
+    """
+
+
+@cli.command()
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.option("--fresh", is_flag=True, help="Begin a new run even when the last one is unfinished.")
+@_SET
+@_LOG_FORMAT
+@_QUIET
+def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, quiet: bool) -> None:
+    """Run jobs, or resume those that are unfinished."""
+    from crawler.jobfile import load
+
+    worst = ExitCode.OK
+    for loaded in [load(Path(job), sets) for job in jobs]:
+        code = _run(loaded, fresh=fresh, log_format=log_format, quiet=quiet)
+        worst = max(worst, code)
+        if code == ExitCode.STOPPED:
+            break
+    sys.exit(worst)
+
+
+@cli.command()
+@click.argument("urls", nargs=-1, metavar="URL...")
+@click.option("-i", "--input", "files", multiple=True, metavar="FILE", help="A list or table of URLs; - is stdin.")
+@click.option("-o", "--output", "out", metavar="DIR", help="Where results go.  [default: output]")
+@click.option("--name", help="Name of the job: the same name resumes.  [default: made from the inputs]")
+@click.option("-X", "--method", help="Request method.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A request header.")
+@click.option("--data", help="Body of each request.")
+@click.option("--column", help="The column of a table that holds the URL.")
+@click.option("--workers", type=int, help="Requests at once.")
+@click.option("--rate", metavar="RATE", help="Requests of the whole job: 200/s")
+@click.option("--per-host", type=int, help="Connections to one host at once.")
+@click.option("--rate-per-host", metavar="RATE", help="Requests to one host: 5/s")
+@click.option("--bandwidth", metavar="SIZE/s", help="Bytes of the whole job: 20MiB/s")
+@click.option("--max-body", metavar="SIZE", help="Largest body: 1GiB")
+@click.option("--timeout", metavar="TIME", help="Longest time for one request: 5m")
+@click.option("--attempts", type=int, help="Attempts for each request.")
+@click.option("--bodies", type=click.Choice(["files", "none"]), help="Keep bodies as files, or only their digests.")
+@click.option("--layout", help="Names of body files: hash, mirror, or a template such as {host}/{stem}{ext}.")
+@click.option("--save-job", metavar="FILE", help="Write the job down instead of running it.")
+@_SET
+@click.option("--fresh", is_flag=True, help="Begin anew even when the last run is unfinished.")
+@_LOG_FORMAT
+@_QUIET
+def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **flags: Any) -> None:
+    """Fetch URLs without a job file: the flags build the job."""
+    from crawler.flags import job_from
+    from crawler.jobfile import dumps
+
+    loaded = job_from(flags)
+    if save_job is not None:
+        target = Path(save_job)
+        if target.exists():
+            raise JobError(f"{target}: exists already; nothing was written")
+        target.write_text(dumps(loaded.job), encoding="utf-8")
+        click.echo(f"wrote {target}; run it with: crawler run {target}", err=True)
+        return
+    sys.exit(_run(loaded, fresh=fresh, log_format=log_format, quiet=quiet))
+
+
+@cli.command()
+@click.argument("job", metavar="JOB")
+@_SET
+def check(job: str, sets: Sequence[str]) -> None:
+    """Validate a job file and its inputs; print the effective job."""
+    from crawler.jobfile import dumps, load
+    from crawler.run import sources_of
+    from crawler.sources import preflight
+
+    loaded = load(Path(job), sets)
+    preflight(sources_of(loaded))
+    click.echo(dumps(loaded.job), nl=False)
+
+
+@cli.command()
+@click.argument("job", metavar="JOB")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@_SET
+def status(job: str, as_json: bool, sets: Sequence[str]) -> None:
+    """Say where the running or last run of a job stands; never disturbs a run."""
+    from crawler.jobfile import load
+    from crawler.status import status_of
+
+    loaded = load(Path(job), sets, inputs=False)
+    click.echo(status_of(loaded.job, as_json=as_json))
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def init(name: str, force: bool) -> None:
+    """Write a commented job file: NAME.toml (or the path NAME when it ends in .toml)."""
+    from crawler.jobfile import template
+
+    target = Path(name if name.endswith(".toml") else f"{name}.toml")
+    if target.exists() and not force:
+        raise JobError(f"{target}: exists already; --force overwrites it")
+    text = template(target.stem)
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"{target}: cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {target}; next: crawler check {target}", err=True)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of job files, for editors."""
+    import orjson
+
+    from crawler.jobfile import schema as job_schema
+
+    click.echo(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2))
+
+
+@cli.command()
+@click.option("--serve", is_flag=True, help="Only serve the demo site, until Ctrl-C.")
+@click.option("--port", type=int, default=8089, show_default=True, help="Port of the demo site on 127.0.0.1.")
+@_LOG_FORMAT
+@_QUIET
+def demo(serve: bool, port: int, log_format: str, quiet: bool) -> None:
+    """Serve the bundled demo site and run the quickstart job against it."""
+    from crawler.demo import serve_forever, serve_in_thread
+    from crawler.jobfile import load
+
+    if serve:
+        serve_forever(port)
+        return
+    with serve_in_thread(port) as site:
+        click.echo(f"demo site on {site.url}", err=True)
+        loaded = load(quickstart(), [f"request.base_url={site.url}"])
+        sys.exit(_run(loaded, fresh=True, log_format=log_format, quiet=quiet))
+
+
+def quickstart() -> Path:
+    """The quickstart job: of the checkout one stands in, else the copy in the package."""
+    local = Path("jobs/quickstart.toml")
+    return local if local.is_file() else Path(__file__).parent / "demo_jobs" / "quickstart.toml"
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: eval "$(crawler completion bash)" """
+    from click.shell_completion import get_completion_class
+
+    completer = get_completion_class(shell)
+    assert completer is not None
+    click.echo(completer(cli, {}, "crawler", "_CRAWLER_COMPLETE").source())
+
+
+def _run(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -> ExitCode:
+    from crawler.shell import run_shown
+
+    return run_shown(loaded, fresh=fresh, log_format=log_format, quiet=quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: every CrawlerError becomes its sentence on stderr and its exit code."""
+    _guarded(lambda: cli.main(args=arguments, prog_name="crawler", standalone_mode=False))
+
+
+def _guarded(command: Callable[[], object]) -> None:
+    try:
+        command()
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(ExitCode.STOPPED)
+    except JobError as error:
+        for problem in error.problems:
+            click.echo(f"crawler: {problem}", err=True)
+        sys.exit(error.code)
+    except CrawlerError as error:
+        click.echo(f"crawler: {error}", err=True)
+        sys.exit(error.code)
+    except BrokenPipeError:
+        # Whoever read our stdout has seen enough (head, less).
+        sys.stderr.close()
+        sys.exit(ExitCode.OK)

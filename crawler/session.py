@@ -1,0 +1,246 @@
+"""The wire: one pooled aiohttp session, behind a seam that a second transport could fill as well.
+
+Does: send one request (one hop), hand back status, headers and pieces of the body as they came (not decoded).
+Must not know jobs, retries, files or what a status means. Invariant: aiohttp's types and exceptions end here; every
+trouble of the wire leaves as TransportError with a Reason, only bugs and cancellation pass as they are. The session
+carries no credentials, cookies or redirects: those are decided per hop, above.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Mapping
+from contextvars import ContextVar
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+from aiohttp import http_exceptions
+from yarl import URL
+
+from crawler.errors import Reason
+from crawler.model import Timing
+from crawler.watch import Phase, Transfer
+
+if TYPE_CHECKING:
+    from aiohttp.abc import ResolveResult
+    from aiohttp.client import ClientTimeout
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.tracing import Trace
+
+# aiohttp's own bounds (8,190 bytes, 128 headers) refuse real sites with a long Content-Security-Policy.
+_MAX_LINE = 64 * 1024
+_MAX_HEADERS = 256
+# The stream's high-water mark is twice this: large enough that a 1 GiB body is not throttled by pauses (440 against
+# 180 MB/s with 64 KiB), and small bodies never fill it.
+_READ_BUFFER = 1024 * 1024
+
+# A certificate's fault as OpenSSL numbers it (x509_vfy.h).
+_EXPIRED = {9, 10}
+_WRONG_NAME = {62, 63, 64}
+
+_NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+class TransportError(Exception):
+    """The wire gave no usable answer: `reason` and a sentence."""
+
+    def __init__(self, reason: Reason, error: str) -> None:
+        super().__init__(error)
+        self.reason = reason
+        self.error = error
+
+
+class SessionSettings(NamedTuple):
+    """What the pool needs to know: connections open at once, seconds an idle one is kept, seconds a name is cached."""
+
+    connections: int
+    keepalive: float
+    dns_ttl: float
+
+
+class _Attempt(NamedTuple):
+    transfer: Transfer
+    timing: Timing
+
+
+_current: ContextVar[_Attempt] = ContextVar("attempt")
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Times the name lookups that really happen, for the attempt that caused them."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        started = monotonic()
+        try:
+            return await super().resolve(host, port, family)
+        finally:
+            if attempt := _current.get(None):
+                attempt.timing.dns = _ms(monotonic() - started)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Times new connections without aiohttp's TraceConfig, which costs 30-50 us a request."""
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> aiohttp.connector.Connection:
+        attempt = _current.get()
+        started = monotonic()
+        attempt.transfer.enter(Phase.CONNECT, started)
+        connection = await super().connect(req, traces, timeout)
+        connected = monotonic()
+        attempt.transfer.enter(Phase.ANSWER, connected)
+        if connected - started > 0.0002:  # else it came from the pool
+            attempt.timing.connect = _ms(connected - started)
+        return connection
+
+
+class Answer:
+    """The head of a response; `read` gives the body in pieces, b"" at its end. Close it unless read to the end."""
+
+    __slots__ = ("_content", "_response", "headers", "length_checked", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._content = response.content
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.length_checked = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+
+    async def read(self) -> bytes:
+        """The next piece of the body. Raises TransportError."""
+        try:
+            return await self._content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise translate(error, "while reading the body") from error
+
+    def close(self) -> None:
+        """Drop the connection: the rest of the body is not wanted."""
+        self._response.close()
+
+
+class Session:
+    """One connection pool. An async context manager; must be entered in a running loop."""
+
+    def __init__(self, settings: SessionSettings) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Session:
+        settings = self._settings
+        connector = _Connector(
+            limit=settings.connections,
+            limit_per_host=0,  # the frontier counts per host; a second count could only disagree
+            keepalive_timeout=settings.keepalive,
+            ttl_dns_cache=max(1, round(settings.dns_ttl)),
+            resolver=_Resolver(),
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=_NO_TIMEOUTS,  # the watch keeps time
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=_MAX_HEADERS,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+        self._session = None
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, transfer: Transfer, timing: Timing
+    ) -> Answer:
+        """Send one request to a canonical URL and wait for the head of the answer. Raises TransportError."""
+        assert self._session is not None, "the session is not open"
+        _current.set(_Attempt(transfer, timing))
+        try:
+            response = await self._session.request(
+                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise translate(error, "before the answer") from error
+        if response.version is not None and response.version.major != 1 or not 100 <= response.status <= 999:
+            response.close()
+            raise TransportError(Reason.BAD_RESPONSE, f"the status line is not HTTP/1.x with a status: {response.status}")
+        return Answer(response)
+
+
+def translate(error: Exception, when: str) -> TransportError:
+    """An exception of aiohttp or the socket layer as a Reason with a sentence."""
+    reason = _reason(error)
+    text = str(error) or type(error).__name__
+    return TransportError(reason, f"{reason.value} {when}: {text[:300]}")
+
+
+def _reason(error: Exception) -> Reason:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return _dns_reason(error.os_error)
+        case aiohttp.ClientConnectorCertificateError():
+            return _certificate_reason(error.certificate_error)
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Reason.TLS_PROTOCOL
+        case aiohttp.ClientPayloadError():
+            return _payload_reason(error)
+        case aiohttp.ServerTimeoutError():
+            return Reason.READ_TIMEOUT
+        case aiohttp.ClientConnectorError():
+            return _connect_reason(error)
+        case aiohttp.InvalidURL():
+            return Reason.BAD_INPUT
+        case aiohttp.ClientResponseError() | http_exceptions.HttpProcessingError():
+            return Reason.BAD_RESPONSE
+        case aiohttp.ServerDisconnectedError() if isinstance(error.message, http_exceptions.HttpProcessingError):
+            return Reason.BAD_RESPONSE
+        case aiohttp.ClientConnectionError() | OSError():
+            return Reason.CONNECTION_RESET
+        case ValueError():
+            return Reason.BAD_INPUT
+    return Reason.BAD_RESPONSE
+
+
+def _dns_reason(error: OSError) -> Reason:
+    # EAI_NODATA is a glibc extension (a name without addresses).
+    absent = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+    return Reason.DNS_NOT_FOUND if error.errno in absent else Reason.DNS_FAILED
+
+
+def _certificate_reason(error: Exception) -> Reason:
+    code = getattr(error, "verify_code", None)
+    if code in _EXPIRED:
+        return Reason.TLS_EXPIRED
+    if code in _WRONG_NAME:
+        return Reason.TLS_HOSTNAME
+    return Reason.TLS_UNTRUSTED
+
+
+def _payload_reason(error: aiohttp.ClientPayloadError) -> Reason:
+    """A body that ended early is `truncated`; a framing no server may send is `bad-response`."""
+    cause = error.__cause__
+    if isinstance(cause, http_exceptions.TransferEncodingError) and "Not enough data" not in str(cause):
+        return Reason.BAD_RESPONSE
+    return Reason.TRUNCATED
+
+
+def _connect_reason(error: aiohttp.ClientConnectorError) -> Reason:
+    number, text = error.os_error.errno, str(error.os_error)
+    # Happy eyeballs joins several failures into one text without an errno.
+    if number == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in text:
+        return Reason.CONNECT_REFUSED
+    if number == errno.ETIMEDOUT:
+        return Reason.CONNECT_TIMEOUT
+    if number in (errno.ECONNRESET, errno.EPIPE):
+        return Reason.CONNECTION_RESET
+    return Reason.CONNECT_FAILED
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,81 @@
+"""Stand-ins for the parts around a module under test: the store behind a frontier, records without a fetch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from hashlib import sha256
+
+from crawler.frontier import Frontier, Want
+from crawler.model import Body, Record, Request
+from crawler.sinks.bodies import Stored
+
+
+class FakeStore:
+    """Waiting rows by host, answering a Want as `Checkpoint.window` does; times are those of the test's clock."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[int, tuple[str, float]]] = defaultdict(dict)
+
+    def insert(self, request: Request) -> None:
+        """A row as the feed makes it."""
+        self._rows[request.home][request.id] = request.seed, 0.0
+
+    def retry(self, request: Request, due: float) -> None:
+        """The row waits until `due`, should it be read again."""
+        self._rows[request.home][request.id] = request.seed, due
+
+    def settle(self, request: Request) -> None:
+        """The row is done with."""
+        del self._rows[request.home][request.id]
+
+    def window(self, want: Want) -> list[tuple[Request, float]]:
+        """Rows above the cursor, in the order of their ids."""
+        rows = sorted(self._rows[want.host].items())
+        above = [(Request(id, url, want.host), due) for id, (url, due) in rows if id > want.after]
+        return above[: want.limit]
+
+    def waiting(self) -> dict[str, int]:
+        """How many rows wait, by host."""
+        return {host: len(rows) for host, rows in self._rows.items() if rows}
+
+    def feed(self, frontier: Frontier, now: float) -> None:
+        """Answer the frontier until it is not hungry."""
+        while wants := frontier.hungry(7):
+            for want in wants:
+                frontier.refill(want, self.window(want), now)
+
+
+def record_of(id: int, body: bytes | None = b"", *, url: str | None = None, kind: str | None = "text/html") -> Record:
+    """The record of a fetched request with that body; None makes it a failed one."""
+    url = url or f"http://site.example/{id}"
+    return Record(
+        id=id,
+        run="run-1",
+        url=url,
+        final_url=url,
+        method="GET",
+        outcome="failed" if body is None else "fetched",
+        reason="status-404" if body is None else None,
+        status=404 if body is None else 200,
+        attempts=1,
+        started_at=None,
+        elapsed_ms=None,
+        bytes=None if body is None else len(body),
+        sha256=None if body is None else sha256(body).hexdigest(),
+        content_type=kind,
+        headers=None,
+        body=None,
+        etag=None,
+        last_modified=None,
+        length_checked=None,
+        request_id=None,
+        input=None,
+        place=None,
+        warning=None,
+        error=None,
+    )
+
+
+def stored(id: int, data: bytes, *, filename: str | None = None, url: str | None = None) -> Stored:
+    """A small body to store, with its record."""
+    return Stored(record_of(id, data, url=url), Body(len(data), sha256(data).hexdigest(), data=data), filename)

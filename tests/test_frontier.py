@@ -1,0 +1,365 @@
+"""The frontier against a model of what waits: nothing lost, nothing twice, nothing early, nobody starved."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from math import inf
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from crawler.frontier import DRAINED, Drained, Frontier, WaitUntil, Want
+from crawler.model import Request
+from crawler.pace import PaceLimits
+from tests.fakes import FakeStore
+
+# Powers of two, and times in eighths of a second: no rounding between model and frontier.
+LIMITS = {
+    "free": PaceLimits(2),
+    "even": PaceLimits(3, 4.0, 1),
+    "burst": PaceLimits(2, 2.0, 3),
+    "slow": PaceLimits(1, 0.5, 2),
+}
+HOSTS = st.sampled_from(sorted(LIMITS))
+EIGHTHS = st.integers(0, 40).map(lambda n: n / 8)
+
+
+def request(id: int, host: str = "free") -> Request:
+    return Request(id, f"http://{host}/{id}", host)
+
+
+def frontier_of(limits: PaceLimits, **options: int) -> Frontier:
+    return Frontier(lambda _: limits, **options)
+
+
+class FrontierModel(RuleBasedStateMachine):
+    """What must hold between the calls of feed, dispatch, settle and the store, in any order, over kills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.store = FakeStore()
+        self.frontier = Frontier(LIMITS.__getitem__, in_memory=32)
+        self.ids = 0
+        self.open = True
+        self.waiting: dict[int, tuple[str, float]] = {}  # id -> host, not_before
+        self.leased: dict[int, Request] = {}
+        self.takes: Counter[int] = Counter()
+        self.due_takes: Counter[int] = Counter()  # one, and one for each `again` and each lease that a kill ended
+        self.log: dict[str, list[float]] = defaultdict(list)
+        self.blocked: dict[str, float] = defaultdict(lambda: -inf)
+        self.asked: list[Want] = []
+        self.answers: list[tuple[Want, list[tuple[Request, float]]]] = []
+
+    # what goes in
+
+    @precondition(lambda self: self.open)
+    @rule(host=HOSTS, count=st.integers(1, 12))
+    def add(self, host: str, count: int) -> None:
+        for _ in range(count):
+            self.ids += 1
+            new = request(self.ids, host)
+            self.store.insert(new)
+            self.waiting[new.id] = host, 0.0
+            self.due_takes[new.id] = 1
+            self.frontier.add(new, self.now)
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def close(self) -> None:
+        self.open = False
+        self.frontier.close()
+
+    @rule(limit=st.integers(1, 3))
+    def ask(self, limit: int) -> None:
+        self.asked += self.frontier.hungry(limit)
+
+    @precondition(lambda self: self.asked)
+    @rule()
+    def look(self) -> None:
+        want = self.asked.pop(0)
+        self.answers.append((want, self.store.window(want)))
+
+    @precondition(lambda self: self.answers)
+    @rule()
+    def refill(self) -> None:
+        want, rows = self.answers.pop(0)
+        self.frontier.refill(want, rows, self.now)
+
+    def feed(self) -> None:
+        while self.asked:
+            self.look()
+        while self.answers:
+            self.refill()
+        self.store.feed(self.frontier, self.now)
+
+    # what comes out
+
+    @rule(fed=st.booleans())
+    def take(self, fed: bool) -> None:
+        if fed:
+            self.feed()
+        step = self.frontier.take(self.now)
+        if isinstance(step, Request):
+            self.check_taken(step)
+        elif isinstance(step, WaitUntil):
+            assert step.moment > self.now
+            assert self.waiting or self.leased or self.open
+            if fed:
+                assert min(map(self.earliest, LIMITS), default=inf) >= step.moment
+        else:
+            assert not (self.waiting or self.leased or self.open)
+
+    def check_taken(self, taken: Request) -> None:
+        host, not_before = self.waiting.pop(taken.id)
+        assert taken.host == host
+        assert max(not_before, self.blocked[host], self.pace_of(host)) <= self.now
+        self.leased[taken.id] = taken
+        assert sum(other.host == host for other in self.leased.values()) <= LIMITS[host].concurrency
+        self.log[host].append(self.now)
+        self.takes[taken.id] += 1
+
+    def pace_of(self, host: str) -> float:
+        """The moment from which one more take keeps every window within rate*w + burst."""
+        limits, log = LIMITS[host], self.log[host]
+        if limits.rate is None:
+            return -inf
+        return max((at + (len(log) - i + 1 - limits.burst) / limits.rate for i, at in enumerate(log)), default=-inf)
+
+    def earliest(self, host: str) -> float:
+        """The moment from which a request of the host may go, if nothing else happens."""
+        mine = [not_before for name, not_before in self.waiting.values() if name == host]
+        out = sum(other.host == host for other in self.leased.values())
+        if not mine or out >= LIMITS[host].concurrency:
+            return inf
+        return max(min(mine), self.blocked[host], self.pace_of(host))
+
+    # what comes back
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def done(self, data: st.DataObject) -> None:
+        taken = self.leased.pop(data.draw(st.sampled_from(sorted(self.leased))))
+        self.store.settle(taken)
+        self.frontier.done(taken.host, self.now)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), later=EIGHTHS)
+    def retry(self, data: st.DataObject, later: float) -> None:
+        taken = self.leased.pop(data.draw(st.sampled_from(sorted(self.leased))))
+        self.waiting[taken.id] = taken.host, self.now + later
+        self.due_takes[taken.id] += 1
+        self.store.retry(taken, self.now + later)
+        self.frontier.again(taken, self.now + later, self.now)
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data(), host=HOSTS)
+    def hop(self, data: st.DataObject, host: str) -> None:
+        taken = self.leased.pop(data.draw(st.sampled_from(sorted(self.leased))))
+        came_from, taken.host = taken.host, host
+        self.waiting[taken.id] = host, 0.0
+        self.due_takes[taken.id] += 1
+        self.frontier.again(taken, 0.0, self.now, came_from=came_from)
+
+    @rule(host=HOSTS, later=EIGHTHS)
+    def block(self, host: str, later: float) -> None:
+        self.blocked[host] = max(self.blocked[host], self.now + later)
+        self.frontier.pace(host).block(self.now + later)
+
+    # what happens around it
+
+    @rule(later=EIGHTHS)
+    def advance(self, later: float) -> None:
+        self.now += later
+
+    @rule()
+    def kill(self) -> None:
+        """A new process knows what the store knows: leases are waiting again, hops start from their seed."""
+        self.frontier = Frontier(LIMITS.__getitem__, in_memory=32)
+        self.asked, self.answers = [], []
+        self.log.clear()
+        for id, taken in self.leased.items():
+            self.due_takes[id] += 1
+            self.waiting[id] = taken.home, 0.0
+        self.leased = {}
+        for host, stored in self.store.waiting().items():
+            self.frontier.restore(host, stored, self.blocked[host], self.now)
+            self.log[host] = [self.now] * LIMITS[host].burst  # the burst counts as used up
+            for row, due in self.store.window(Want(host, 0, stored)):
+                self.waiting[row.id] = host, due
+        for host in set(LIMITS) - set(self.store.waiting()):
+            self.blocked[host] = -inf
+        if not self.open:
+            self.frontier.close()
+
+    @invariant()
+    def counts_are_true(self) -> None:
+        assert self.frontier.waiting == len(self.waiting)
+        assert self.frontier.leased == len(self.leased)
+        for host in {name for name, _ in self.waiting.values()}:
+            out = sum(other.host == host for other in self.leased.values())
+            assert self.frontier.pace(host).in_flight == out
+
+    def teardown(self) -> None:
+        """In the end everything was taken as often as was due, and the frontier says so."""
+        self.open = False
+        self.frontier.close()
+        for _ in range(10_000):
+            for taken in self.leased.values():
+                self.store.settle(taken)
+                self.frontier.done(taken.host, self.now)
+            self.leased.clear()
+            self.feed()
+            step = self.frontier.take(self.now)
+            if isinstance(step, Request):
+                self.check_taken(step)
+            elif isinstance(step, WaitUntil):
+                assert self.now < step.moment < inf
+                self.now = step.moment
+            else:
+                break
+        assert step is DRAINED
+        assert self.takes == self.due_takes
+        assert self.frontier.state()[:2] == (0, 0)
+
+
+TestFrontier = FrontierModel.TestCase
+TestFrontier.settings = settings(max_examples=150, stateful_step_count=70, deadline=None)
+
+
+def drained(frontier: Frontier, store: FakeStore, now: float) -> tuple[list[Request], float | Drained]:
+    """Everything that can be taken at `now`, each given back at once; and what `take` says then."""
+    taken = []
+    while True:
+        store.feed(frontier, now)
+        step = frontier.take(now)
+        if not isinstance(step, Request):
+            return taken, step.moment if isinstance(step, WaitUntil) else step
+        taken.append(step)
+        frontier.done(step.host, now)
+
+
+def test_a_slow_host_delays_no_other() -> None:
+    """While 1,000 requests of one host go at 5/s, the 10,000 of 200 others all go with the clock standing still."""
+    slow, fast = PaceLimits(8, 5.0, 10), PaceLimits(8)
+    frontier, store = Frontier(lambda host: slow if host == "slow" else fast), FakeStore()
+    rows = [request(id, "slow" if id % 11 == 0 else f"h{id % 200}") for id in range(11_000)]
+    for row in rows:
+        store.insert(row)
+        frontier.add(row, 0.0)
+    frontier.close()
+    now, slow_ones = 0.0, []
+    taken, step = drained(frontier, store, now)
+    assert Counter(row.host == "slow" for row in taken) == {False: 10_000, True: 10}
+    while isinstance(step, float):
+        now = step
+        more, step = drained(frontier, store, now)
+        slow_ones += more
+    assert step is DRAINED
+    assert {row.id for row in taken + slow_ones} == {row.id for row in rows}
+    assert len(taken + slow_ones) == 11_000
+    assert abs(now - 990 / 5) < 1e-6
+
+
+def test_hosts_take_turns() -> None:
+    """With requests of two hosts ready, they alternate, whoever came first."""
+    frontier = frontier_of(PaceLimits(100))
+    for id in range(1, 7):
+        frontier.add(request(id, "a" if id <= 3 else "b"), 0.0)
+    hosts = [step.host for _ in range(6) if isinstance(step := frontier.take(0.0), Request)]
+    assert hosts == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_a_new_request_does_not_wait_for_a_retry_of_its_host() -> None:
+    """A host whose only request waits for its retry serves a new request at once."""
+    frontier = frontier_of(PaceLimits(1))
+    frontier.add(request(1), 0.0)
+    first = frontier.take(0.0)
+    assert isinstance(first, Request)
+    frontier.again(first, 60.0, 0.0)
+    assert frontier.take(0.0) == WaitUntil(60.0)
+    frontier.add(request(2), 1.0)
+    second = frontier.take(1.0)
+    assert isinstance(second, Request)
+    assert second.id == 2
+
+
+def test_a_retry_that_is_due_goes_before_new_requests() -> None:
+    """Retries do not queue behind a long list."""
+    frontier = frontier_of(PaceLimits(1))
+    for id in (1, 2, 3):
+        frontier.add(request(id), 0.0)
+    first = frontier.take(0.0)
+    assert isinstance(first, Request)
+    frontier.again(first, 5.0, 0.0)
+    assert isinstance(second := frontier.take(4.0), Request)
+    frontier.done("free", 4.0)
+    assert isinstance(third := frontier.take(5.0), Request)
+    assert (second.id, third.id) == (2, 1)
+
+
+def test_only_a_window_of_each_host_is_in_memory() -> None:
+    """Of 10,000 requests of a host no more than the bound are handed out without the store."""
+    frontier = frontier_of(PaceLimits(20_000), in_memory=500)
+    for id in range(1, 10_001):
+        frontier.add(request(id), 0.0)
+    count = 0
+    while isinstance(frontier.take(0.0), Request):
+        count += 1
+    assert count == 500
+    assert frontier.waiting == 9_500
+
+
+def test_a_host_is_asked_for_once_until_its_answer() -> None:
+    """`hungry` names a host again only after its refill."""
+    frontier, store = frontier_of(PaceLimits(1)), FakeStore()
+    for id in (1, 2):
+        store.insert(request(id))
+    frontier.restore("free", 2, 0.0, 100.0)
+    (want,) = frontier.hungry(10)
+    assert (want.host, want.after) == ("free", 0)
+    frontier.take(100.0)
+    assert frontier.hungry(10) == []
+    frontier.refill(want, store.window(want), 100.0)
+    assert isinstance(frontier.take(100.0), Request)
+
+
+def test_a_restored_host_keeps_its_block_and_its_pace() -> None:
+    """After a restart neither a block nor the rate is forgotten."""
+    frontier, store = frontier_of(PaceLimits(1, 1.0, 5)), FakeStore()
+    store.insert(request(1))
+    frontier.restore("free", 1, 130.0, 100.0)
+    store.feed(frontier, 100.0)
+    assert frontier.take(100.0) == WaitUntil(130.0)
+    assert list(frontier.blocked(100.0)) == [("free", 130.0)]
+    assert list(frontier.blocked(130.0)) == []
+
+
+def test_a_block_learned_later_holds_for_what_is_ready() -> None:
+    """A host that is blocked while its request stands ready is not asked."""
+    frontier = frontier_of(PaceLimits(2))
+    frontier.add(request(1), 0.0)
+    frontier.pace("free").block(9.0)
+    assert frontier.take(0.0) == WaitUntil(9.0)
+    assert isinstance(frontier.take(9.0), Request)
+
+
+def test_an_empty_frontier_waits_until_it_is_closed() -> None:
+    """Without requests it waits for the sources; once these are exhausted it is drained."""
+    frontier = frontier_of(PaceLimits(1))
+    assert frontier.take(0.0) == WaitUntil(inf)
+    frontier.close()
+    assert frontier.take(0.0) is DRAINED
+
+
+def test_a_lease_keeps_it_from_being_drained() -> None:
+    """What is out may come back, so the end is not reached before it is given back."""
+    frontier = frontier_of(PaceLimits(1))
+    frontier.add(request(1), 0.0)
+    frontier.close()
+    frontier.take(0.0)
+    assert frontier.take(0.0) == WaitUntil(inf)
+    assert repr(frontier) == "<Frontier waiting=0 leased=1 hosts=1 open=False>"
+    frontier.done("free", 0.0)
+    assert frontier.take(0.0) is DRAINED
