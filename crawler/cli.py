@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 _SET = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a key: --set limits.rate=5/s")
 _LOG_FORMAT = click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Progress and log lines."
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Progress and log lines.",
 )
 _QUIET = click.option("--quiet", "-q", is_flag=True, help="Print nothing unless something is wrong.")
 
@@ -94,7 +98,7 @@ def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, 
 def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **flags: Any) -> None:
     """Fetch URLs without a job file: the flags build the job."""
     from crawler.flags import job_from
-    from crawler.jobfile import dumps
+    from crawler.jobtext import dumps
 
     loaded = job_from(flags)
     if save_job is not None:
@@ -112,7 +116,8 @@ def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **fla
 @_SET
 def check(job: str, sets: Sequence[str]) -> None:
     """Validate a job file and its inputs; print the effective job."""
-    from crawler.jobfile import dumps, load
+    from crawler.jobfile import load
+    from crawler.jobtext import dumps
     from crawler.run import sources_of
     from crawler.sources import preflight
 
@@ -139,7 +144,7 @@ def status(job: str, as_json: bool, sets: Sequence[str]) -> None:
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(name: str, force: bool) -> None:
     """Write a commented job file: NAME.toml (or the path NAME when it ends in .toml)."""
-    from crawler.jobfile import template
+    from crawler.jobtext import template
 
     target = Path(name if name.endswith(".toml") else f"{name}.toml")
     if target.exists() and not force:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from crawler.codings import CodingError, Decoder, decoder
 from crawler.errors import Reason
 from crawler.model import Body, Failed, Fetched, Request, Timing
+from crawler.redirect import harmless
 from crawler.session import Answer, TransportError
 from crawler.spool import Keep, Spool
 from crawler.watch import Limits, Phase, Transfer, Watch
@@ -92,6 +93,8 @@ class Fetcher:
     async def _attempt(self, request: Request, request_id: str, transfer: Transfer, timing: Timing) -> Fetched | Failed:
         rules = self._rules
         headers = {**rules.headers, **request.headers} if request.headers else dict(rules.headers)
+        if request.foreign:
+            headers = harmless(headers)
         headers["X-Request-ID"] = request_id
         answer = await self._transport.send(request.method, request.url, headers, request.body, transfer, timing)
         now = monotonic()
@@ -122,12 +125,10 @@ class Fetcher:
             warning=warning,
         )
 
-    async def _body(
-        self, request: Request, name: str, answer: Answer, transfer: Transfer
-    ) -> tuple[Body, str | None]:
+    async def _body(self, request: Request, name: str, answer: Answer, transfer: Transfer) -> tuple[Body, str | None]:
         """The decoded body, whole. Raises TransportError, CodingError, OSError."""
         limit = self._rules.max_body
-        coding = answer.headers.get("Content-Encoding")
+        coding = answer.content_encoding
         decode = decoder(coding, limit) if coding else None
         length = answer.headers.get("Content-Length")
         if length is not None and length.isdecimal() and int(length) > limit:

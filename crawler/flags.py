@@ -45,7 +45,9 @@ def job_from(flags: Mapping[str, Any]) -> LoadedJob:
             _put(data, key, flags[flag])
     if flags["headers"]:
         _put(data, "request.headers", dict(_header(text) for text in flags["headers"]))
-    data["name"] = flags["name"] or "fetch-" + sha256("\n".join([*urls, *files]).encode(errors="replace")).hexdigest()[:8]
+    data["name"] = (
+        flags["name"] or "fetch-" + sha256("\n".join([*urls, *files]).encode(errors="replace")).hexdigest()[:8]
+    )
     return build(data, Path.cwd(), flags["sets"])
 
 

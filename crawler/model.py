@@ -61,6 +61,7 @@ class Request:
         "body",
         "error",
         "filename",
+        "foreign",
         "headers",
         "home",
         "hops",
@@ -105,13 +106,14 @@ class Request:
         self.attempt = attempt
         self.error = error
         self.hops: tuple[str, ...] = ()
+        self.foreign = False  # a hop led to another origin than the seed's
 
     def __repr__(self) -> str:
         return f"<Request {self.id} {self.method} {self.url} attempt={self.attempt} hops={len(self.hops)}>"
 
 
 class Body(NamedTuple):
-    """A whole body after decoding: in memory (`data`), in a file not yet renamed (`part`), or counted only (neither)."""
+    """A whole body, decoded: in memory (`data`), in a file not yet renamed (`part`), or counted only (neither)."""
 
     size: int
     sha256: str

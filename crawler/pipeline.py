@@ -1,4 +1,4 @@
-"""The wiring: the one file that knows queues, tasks and sleeping. feed -> frontier -> dispatch -> worker -> settle -> commit.
+"""The wiring: feed -> frontier -> dispatch -> worker -> settle -> commit; the one file that knows queues and tasks.
 
 Does: run the decisions and effects of the other modules concurrently until the sources are exhausted and nothing is
 outstanding, or until told to stop. Must not decide anything about requests itself. Invariant: each request is in one
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from math import inf
 from random import Random
@@ -24,11 +25,11 @@ from crawler.commit import Batch, Ending, Outputs
 from crawler.errors import Reason, StorageError
 from crawler.feed import Defaults, request_of
 from crawler.fingerprints import Fingerprints
-from crawler.frontier import DRAINED, Frontier
-from crawler.model import Failed, Outcome, Request, Timing
+from crawler.frontier import DRAINED, Frontier, Want
+from crawler.model import BadRow, Failed, Outcome, Request, Row, Timing
 from crawler.settle import End, Host, Rules, Verdict, judge
 from crawler.sources import Source
-from crawler.tally import Snapshot, Speed, Tally
+from crawler.tally import Snapshot, Speed, Tally, eta
 from crawler.watch import Watch
 
 log = logging.getLogger("crawler")
@@ -100,6 +101,20 @@ class Wake:
         self._told = False
 
 
+class _Counts(NamedTuple):
+    """What may be shown: counts of committed ends."""
+
+    fetched: int
+    failed: int
+    skipped: int
+    retries: int
+    bytes: int
+
+
+def _counts(tally: Tally) -> _Counts:
+    return _Counts(tally.fetched, tally.failed, tally.skipped, tally.retries, tally.bytes)
+
+
 class Pipeline:
     """One run of one job."""
 
@@ -125,7 +140,8 @@ class Pipeline:
         self._batch = Batch()
         self._new: list[NewRow] = []
         self._marks: dict[int, SourceMark] = {}
-        self.tally = start.tally  # of what is committed
+        self.tally = start.tally
+        self._committed = _counts(start.tally)
         self._speed = Speed()
         self._known = start.known
         self._importing = True
@@ -146,33 +162,27 @@ class Pipeline:
     def snapshot(self) -> Snapshot:
         """The run as it stands; counts of ends are those committed."""
         now = self._loop.time()
-        state, tally = self._frontier.state(), self.tally
-        elapsed = self._start.elapsed + now - self._began
-        longest = self._watch.longest(now)
-        done = tally.fetched + tally.failed + tally.skipped
-        self._speed.sample(now, done, tally.bytes)
+        state, counts = self._frontier.state(), self._committed
+        done = counts.fetched + counts.failed + counts.skipped
+        rate, byte_rate = self._speed.sample(now, done, counts.bytes)
         return Snapshot(
             job=self._plan.job,
             run=self._plan.run,
             state="draining" if self._stopping else "running",
             at=wall_clock(),
-            elapsed=elapsed,
+            elapsed=self._start.elapsed + now - self._began,
             known=self._known,
             importing=self._importing,
             waiting=state.waiting,
             in_flight=state.leased,
-            fetched=tally.fetched,
-            failed=tally.failed,
-            skipped=tally.skipped,
-            retries=tally.retries,
-            bytes=tally.bytes,
-            rate=self._speed.rate,
-            byte_rate=self._speed.byte_rate,
-            eta=None,
+            **counts._asdict(),
+            rate=rate,
+            byte_rate=byte_rate,
+            eta=eta(state.waiting + state.leased, rate, self._importing),
             hosts=state.hosts,
             hosts_waiting=state.hosts_waiting,
             next_at=state.next_at - now if now < state.next_at < inf else None,
-            longest=longest,
+            longest=self._watch.longest(now),
         )
 
     async def run(self, fetch: Fetch, shown: Shown) -> bool:
@@ -180,8 +190,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             self._workers = [group.create_task(self._worker(fetch)) for _ in range(self._plan.workers)]
             others = [
-                group.create_task(task)
-                for task in (self._feed(), self._refill(), self._look(), self._show(shown))
+                group.create_task(task) for task in (self._feed(), self._refill(), self._look(), self._show(shown))
             ]
             group.create_task(self._commits())
             await self._dispatch()
@@ -198,13 +207,13 @@ class Pipeline:
     # -- feed ---------------------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
-        """Read the sources into frontier and store: as fast as it goes while a worker idles, else a tenth of the time."""
+        """Read the sources into frontier and store: at full speed while a worker idles, else a tenth of the time."""
         seen = await self._seen()
         number = self._start.next_id
         for source, mark in self._start.sources:
             rows = source.rows(mark.taken)
             try:
-                while chunk := await asyncio.to_thread(lambda rows=rows: list(islice(rows, _SLICE))):
+                while chunk := await asyncio.to_thread(_slice, rows):
                     began = self._loop.time()
                     for row in chunk:
                         request, print_ = request_of(row, number, self._plan.defaults)
@@ -221,7 +230,7 @@ class Pipeline:
                     if self._idle == 0:
                         await asyncio.sleep(9 * (self._loop.time() - began))
             finally:
-                source.close()
+                rows.close()
             self._marks[mark.n] = mark._replace(complete=True)
         self._importing = False
         self._frontier.close()
@@ -251,12 +260,14 @@ class Pipeline:
                 continue
             if self._new:
                 await self._store_new()
-            checkpoint = self._outputs.checkpoint
-            answers = await self._stored(lambda wants=wants: [checkpoint.window(*want) for want in wants])
+            answers = await self._stored(partial(self._windows, wants))
             now, wall = self._loop.time(), wall_clock()
             for want, rows in zip(wants, answers, strict=True):
                 self._frontier.refill(want, [(row, now + due - wall if due > wall else 0.0) for row, due in rows], now)
             self._wake.set()
+
+    def _windows(self, wants: list[Want]) -> list[list[tuple[Request, float]]]:
+        return [self._outputs.checkpoint.window(*want) for want in wants]
 
     # -- take, fetch, settle ------------------------------------------------------------------------------------------
 
@@ -327,7 +338,12 @@ class Pipeline:
             Ending(Settled(request.home, request.id, state, request.attempt), record, end.body, request.filename)
         )
         if record.outcome == "failed":
-            log.warning("failed %s: %s", record.url, record.error, extra={"reason": record.reason, "request_id": record.request_id})
+            log.warning(
+                "failed %s: %s",
+                record.url,
+                record.error,
+                extra={"reason": record.reason, "request_id": record.request_id},
+            )
         if len(self._batch) >= _GROUP_ENDS or self._batch.weight >= _GROUP_BYTES:
             self._full.set()
             if len(self._batch) >= 2 * _GROUP_ENDS or self._batch.weight >= 2 * _GROUP_BYTES:
@@ -360,19 +376,20 @@ class Pipeline:
         marks, self._marks = list(self._marks.values()), {}
         if not (len(batch) or rows or marks or batch.blocked):
             return
-        tally = self.tally.copy()
+        tally = self.tally
         for end in batch.endings:
             tally.add(end.record, end.settled.home)
         tally.retries += len(batch.retries)
+        counted = tally.to_json()
         elapsed = self._start.elapsed + self._loop.time() - self._began
 
         def write() -> None:
             if rows or marks:
                 self._outputs.add_rows(rows, marks)
-            self._outputs.write(batch, tally.to_json(), elapsed)
+            self._outputs.write(batch, counted, elapsed)
 
         await self._stored(write)
-        self.tally = tally
+        self._committed = _counts(tally)
         self._room.set()
 
     async def _stored(self, work: Callable[[], T]) -> T:
@@ -394,6 +411,10 @@ class Pipeline:
         while True:
             await asyncio.sleep(0.25)
             shown.update(self.snapshot())
+
+
+def _slice(rows: Iterator[Row | BadRow]) -> list[Row | BadRow]:
+    return list(islice(rows, _SLICE))
 
 
 def _limiter(rate: float) -> AsyncLimiter:

@@ -136,7 +136,9 @@ def relist(sources: list[Source], checkpoint: Checkpoint, defaults: Defaults) ->
     for source in sources:
         for row in source.rows():
             present.add(request_of(row, 0, defaults)[1])
-    gone = [Request(number, url, host) for host, number, print_, url in checkpoint.waiting_rows() if print_ not in present]
+    gone = [
+        Request(number, url, host) for host, number, print_, url in checkpoint.waiting_rows() if print_ not in present
+    ]
     checkpoint.forget_sources()
     marks = [SourceMark(n, source.name, source.signature(), 0, False) for n, source in enumerate(sources)]
     return Inputs(list(zip(sources, marks, strict=True)), []), gone
@@ -191,9 +193,7 @@ def _opened(job: Job, folder: JobFolder, *, fresh: bool) -> Iterator[_Opened]:
         run_folder = folder.make_run(taken.run)
         layout = job.output.layout if job.output.bodies == "files" else None
         outputs = Outputs(checkpoint, taken.run, run_folder, layout)
-        rules = Rules(
-            taken.run, job.retry, job.request.accepts, job.limits.max_redirects, job.output.headers_in_record
-        )
+        rules = Rules(taken.run, job.retry, job.request.accepts, job.limits.max_redirects, job.output.headers_in_record)
         yield _Opened(job, folder, checkpoint, taken, outputs, rules, _defaults(job))
     finally:
         checkpoint.close()
@@ -202,16 +202,21 @@ def _opened(job: Job, folder: JobFolder, *, fresh: bool) -> Iterator[_Opened]:
 def sources_of(loaded: LoadedJob) -> list[Source]:
     """The sources of a job, in the order in which they are read."""
     given = loaded.job.input
-    template = (lambda: expand(given.template, given.vars)) if given.template else None
+    template = None
+    if given.template is not None:
+        text, variables = given.template, given.vars
+        template = (f"{text} {variables}", lambda: expand(text, variables))
     return open_sources(given.urls, given.files, given.column, template, loaded.base)
 
 
 def _defaults(job: Job) -> Defaults:
     request = job.request
+    body: bytes | None = None
     if request.json_body is not None:
-        body, content_type = orjson.dumps(request.json_body), "application/json"
-    else:
-        body, content_type = (request.body.encode() if request.body is not None else None), None
+        body = orjson.dumps(request.json_body)
+    elif request.body is not None:
+        body = request.body.encode()
+    content_type = "application/json" if request.json_body is not None else None
     return Defaults(request.method, request.base_url, request.params, body, content_type)
 
 
@@ -222,7 +227,9 @@ def _inputs(sources: list[Source], opened: _Opened) -> list[tuple[Source, Source
         return inputs.to_read
     said = ", ".join(inputs.changed)
     if not opened.job.input.dedupe:
-        raise JobError(f"input: {said} since the run began, and with dedupe = false rows cannot be matched; use --fresh")
+        raise JobError(
+            f"input: {said} since the run began, and with dedupe = false rows cannot be matched; use --fresh"
+        )
     log.warning("the input changed since the run began: %s", said)
     inputs, gone = relist(sources, opened.checkpoint, opened.defaults)
     drop(gone, opened.outputs, opened.rules, opened.taken)
@@ -241,9 +248,7 @@ async def _run(
         frontier.restore(name, waiting, now + blocked_until - wall, now)
     timeouts = job.timeouts
     watch = Watch(tick=max(0.02, min(0.25, timeouts.connect / 4, timeouts.read / 4, timeouts.total / 4)))
-    plan = Plan(
-        job.name, taken.run, limits.workers, limits.rate, opened.rules, opened.defaults, job.input.dedupe
-    )
+    plan = Plan(job.name, taken.run, limits.workers, limits.rate, opened.rules, opened.defaults, job.input.dedupe)
     start = Start(to_read, opened.checkpoint.last_id() + 1, known, taken.elapsed, taken.tally)
     settings = SessionSettings(limits.workers, job.connection.keepalive, job.connection.dns_ttl)
     storage = ThreadPoolExecutor(1, thread_name_prefix="storage")
@@ -255,7 +260,10 @@ async def _run(
     try:
         async with Session(settings) as session:
             fetcher = Fetcher(
-                session, _fetch_rules(job, taken, outputs), watch, throttle(limits.bandwidth) if limits.bandwidth else None
+                session,
+                _fetch_rules(job, taken, outputs),
+                watch,
+                throttle(limits.bandwidth) if limits.bandwidth else None,
             )
             with _signals(pipeline) if options.signals else nullcontext():
                 drained = await pipeline.run(fetcher, watcher)

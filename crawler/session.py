@@ -86,7 +86,9 @@ class _Resolver(aiohttp.ThreadedResolver):
 class _Connector(aiohttp.TCPConnector):
     """Times new connections without aiohttp's TraceConfig, which costs 30-50 us a request."""
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> aiohttp.connector.Connection:
+    async def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout  # noqa: ASYNC109
+    ) -> aiohttp.connector.Connection:
         attempt = _current.get()
         started = monotonic()
         attempt.transfer.enter(Phase.CONNECT, started)
@@ -109,6 +111,12 @@ class Answer:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.length_checked = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+
+    @property
+    def content_encoding(self) -> str | None:
+        """All Content-Encoding lines as one list (RFC 9110 5.3)."""
+        lines = self._response.headers.getall("Content-Encoding", ())
+        return ", ".join(lines) or None
 
     async def read(self) -> bytes:
         """The next piece of the body. Raises TransportError."""
@@ -167,9 +175,11 @@ class Session:
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translate(error, "before the answer") from error
-        if response.version is not None and response.version.major != 1 or not 100 <= response.status <= 999:
+        if (response.version is not None and response.version.major != 1) or not 100 <= response.status <= 999:
             response.close()
-            raise TransportError(Reason.BAD_RESPONSE, f"the status line is not HTTP/1.x with a status: {response.status}")
+            raise TransportError(
+                Reason.BAD_RESPONSE, f"the status line is not HTTP/1.x with a status: {response.status}"
+            )
         return Answer(response)
 
 

@@ -135,6 +135,7 @@ def _move(request: Request, hop: Hop) -> None:
     request.method = hop.method
     request.body = hop.body
     request.headers = hop.headers
+    request.foreign = hop.foreign
 
 
 def _fetched_record(outcome: Fetched, rules: Rules) -> Record:

@@ -52,7 +52,7 @@ class Spool:
         return self._held >= (SMALL if self.size == self._held else _CHUNK)
 
     async def drain(self) -> None:
-        """Move what is held on: hashed, and written where bodies are kept. Overlaps with the arrival of the next bytes."""
+        """Move what is held on: hashed, and written where bodies are kept. Overlaps with what arrives next."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._held = 0

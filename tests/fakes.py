@@ -42,7 +42,9 @@ class FakeStore:
         """Answer the frontier until it is not hungry."""
         while wants := frontier.hungry(7):
             for want in wants:
-                frontier.refill(want, self.window(want), now)
+                rows = self.window(want)
+                assert rows, f"{want} asks for rows that do not exist"
+                frontier.refill(want, rows, now)
 
 
 def record_of(id: int, body: bytes | None = b"", *, url: str | None = None, kind: str | None = "text/html") -> Record:

@@ -1,0 +1,253 @@
+"""The job: what to fetch, how, and where results go, as frozen models that do the work themselves.
+
+Decides what a job may say, and the defaults (which stand here and nowhere else). Must not read files. Invariant: a
+Job that exists is valid, and every key of it works.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from crawler.names import check_layout
+from crawler.retry import RetryPolicy
+from crawler.tables import METHODS, BadCell, check_header
+from crawler.units import Bandwidth, Duration, Rate, Size
+from crawler.urls import BadURL, parse
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)(?:\s+step\s+(\d+))?\Z")
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_STATUSES = re.compile(r"(?:([1-5])xx|(\d{3})(?:-(\d{3}))?)\Z")
+
+Scalar = str | int | float | bool
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _method(value: str) -> str:
+    if value.upper() not in METHODS:
+        raise ValueError(f"'{value}' is not one of {', '.join(METHODS)}")
+    return value.upper()
+
+
+def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        for name, text in value.items():
+            check_header(name, text)
+    except BadCell as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _statuses(value: list[str]) -> list[str]:
+    for text in value:
+        match = _STATUSES.match(text)
+        if not match or (match[3] and match[3] < match[2]):
+            raise ValueError(f"'{text}' is no status; write it like '200', '2xx' or '200-299'")
+    return value
+
+
+def _texts(value: object) -> object:
+    return [str(item) if isinstance(item, int) else item for item in value] if isinstance(value, list) else value
+
+
+def values(said: str | list[Scalar]) -> Iterator[str]:
+    """What a variable stands for: "1..500", "001..500" (padded), "0..100 step 10", or a list."""
+    if not isinstance(said, str):
+        yield from (str(item) for item in said)
+        return
+    match = _RANGE.match(said)
+    if not match:
+        raise ValueError(f"'{said}' is not a range; write it like '1..500', '0..100 step 10', or as a list")
+    width = len(match[1]) if match[1].startswith("0") else 0
+    yield from (str(number).zfill(width) for number in range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
+
+
+def expand(template: str, variables: Mapping[str, str | list[Scalar]]) -> Iterator[str]:
+    """Every URL of a template, the last variable turning fastest. Names are looked up, nothing is evaluated."""
+    names = list(variables)
+    for chosen in product(
+        *(list(values(variables[name])) if len(names) > 1 else values(variables[name]) for name in names)
+    ):
+        known = dict(zip(names, chosen, strict=True))
+        yield _FIELD.sub(lambda field, known=known: known[field[1]], template)  # type: ignore[misc]
+
+
+class Input(_Section):
+    """[input]: one or more sources."""
+
+    urls: list[str] = []
+    files: list[str] = []
+    column: str = Field("url", min_length=1)
+    template: str | None = None
+    vars: dict[str, str | list[Scalar]] = {}
+    dedupe: bool = True
+
+    @model_validator(mode="after")
+    def _has_input(self) -> Input:
+        if not (self.urls or self.files or self.template):
+            raise ValueError("the job has no input: give urls, files or a template")
+        if self.template is not None:
+            _check_template(self.template, self.vars)
+        elif self.vars:
+            raise ValueError("vars without a template do nothing; give template as well")
+        if self.files.count("-") > 1:
+            raise ValueError("stdin ('-') can be read only once")
+        return self
+
+
+def _check_template(template: str, variables: Mapping[str, str | list[Scalar]]) -> None:
+    used = set(_FIELD.findall(template))
+    for name in sorted(used - set(variables)):
+        near = get_close_matches(name, variables, 1)
+        raise ValueError(
+            f"template uses {{{name}}}, which vars does not have" + (f"; did you mean '{near[0]}'?" if near else "")
+        )
+    for name in variables:
+        if name not in used:
+            raise ValueError(f"vars.{name} is not used in the template")
+        if next(values(variables[name]), None) is None:
+            raise ValueError(f"vars.{name} stands for nothing")
+
+
+class RequestDefaults(_Section):
+    """[request]: defaults of every request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    method: Annotated[str, AfterValidator(_method)] = "GET"
+    base_url: str | None = None
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
+    params: dict[str, Scalar | list[Scalar]] = {}
+    json_body: Any = Field(None, alias="json")
+    body: str | None = None
+    accept_status: Annotated[list[str], BeforeValidator(_texts), AfterValidator(_statuses)] = ["2xx"]
+
+    @field_validator("base_url")
+    @classmethod
+    def _canonical(cls, value: str | None) -> str | None:
+        try:
+            return parse(value).href if value is not None else None
+        except BadURL as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _one_body(self) -> RequestDefaults:
+        if self.json_body is not None and self.body is not None:
+            raise ValueError("has both json and body; one request has one body")
+        return self
+
+    @cached_property
+    def accepted(self) -> frozenset[int]:
+        """Every status that is a success."""
+        found: set[int] = set()
+        for text in self.accept_status:
+            match = _STATUSES.match(text)
+            assert match is not None
+            if match[1]:
+                found.update(range(int(match[1]) * 100, int(match[1]) * 100 + 100))
+            else:
+                found.update(range(int(match[2]), int(match[3] or match[2]) + 1))
+        return frozenset(found)
+
+    def accepts(self, status: int) -> bool:
+        """Is this status a success."""
+        return status in self.accepted
+
+
+class Limits(_Section):
+    """[limits]: how much at once, how fast, how large."""
+
+    workers: int = Field(64, ge=1, le=10_000)
+    rate: Rate | None = None
+    per_host: int = Field(8, ge=1, le=10_000)
+    rate_per_host: Rate | None = None
+    burst_per_host: int = Field(1, ge=1, le=1_000_000)
+    bandwidth: Bandwidth | None = None
+    max_body: Size = Field(1024**3, ge=1)
+    max_redirects: int = Field(20, ge=0, le=100)
+
+
+class Timeouts(_Section):
+    """[timeouts], in seconds."""
+
+    connect: Duration = Field(5.0, gt=0)
+    read: Duration = Field(15.0, gt=0)
+    total: Duration = Field(300.0, gt=0)
+    stall: Duration = Field(30.0, gt=0)
+    min_speed: Bandwidth = 10.0
+
+
+class Connection(_Section):
+    """[connection]: the pool."""
+
+    keepalive: Duration = Field(30.0, ge=0)
+    dns_ttl: Duration = Field(60.0, ge=0)
+
+
+class Output(_Section):
+    """[output]: where results go."""
+
+    dir: str = Field("output", min_length=1)
+    records: Literal["jsonl"] = "jsonl"
+    bodies: Literal["files", "none"] = "files"
+    layout: str = "hash"
+    headers_in_record: bool = False
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, value: str) -> str:
+        check_layout(value)
+        return value
+
+
+class Job(_Section):
+    """A whole job."""
+
+    name: str
+    input: Input
+    request: RequestDefaults = RequestDefaults()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    retry: RetryPolicy = RetryPolicy()
+    connection: Connection = Connection()
+    output: Output = Output()
+
+    @field_validator("name")
+    @classmethod
+    def _folder_name(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError(
+                f"'{value}' cannot name a folder; use letters, digits, '.', '_' and '-', a letter or digit first"
+            )
+        return value
+
+    def to_data(self) -> dict[str, Any]:
+        """The effective job as plain data, units as text."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def changes(self, old: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Keys that differ from an older job's data: those that say what is fetched and written, and all others."""
+        differing = sorted(_differences(old, self.to_data()))
+        # Inputs are compared by their content, not by how the job names them.
+        differing = [key for key in differing if not key.startswith("input.") and key != "output.dir"]
+        content = [key for key in differing if key.startswith(("request.", "output."))]
+        return content, [key for key in differing if key not in content]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in {*old, *new}:
+        mine, theirs = new.get(key), old.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            yield from _differences(theirs, mine, f"{prefix}{key}.")
+        elif mine != theirs:
+            yield f"{prefix}{key}"

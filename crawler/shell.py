@@ -1,0 +1,63 @@
+"""A run as the command line shows it: display, logs, summary, last words.
+
+Does: put the display around `run_job` and end it well. Must not decide anything about the run. Invariant: the terminal
+is given back, and the summary says what the exit code says.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvloop
+
+from crawler.errors import ExitCode
+from crawler.jobfile import LoadedJob
+from crawler.logs import logging_to
+from crawler.progress import Progress, ProgressFile, choose
+from crawler.report import final_lines, summarize, write_summary
+from crawler.run import Ended, Options, run_job
+from crawler.tally import Snapshot
+
+
+class _Shown:
+    """Terminal and progress.jsonl together."""
+
+    def __init__(self, progress: Progress, file: ProgressFile) -> None:
+        self._progress = progress
+        self._file = file
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show a moment wherever one is due."""
+        self._progress.update(snapshot)
+        self._file.update(snapshot)
+
+
+def run_shown(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -> ExitCode:
+    """Run a job under the eyes of whoever started it. Raises CrawlerError."""
+    as_json = log_format == "json"
+    # Requests live for seconds and in the thousands: the default thresholds would look at all of them all the time.
+    gc.set_threshold(20_000, 20, 50)
+    files: list[ProgressFile] = []
+    with ExitStack() as stack:
+
+        def shown(run_folder: Path) -> _Shown:
+            progress = choose(sys.stderr, quiet=quiet, as_json=as_json)
+            stack.callback(progress.close)
+            stack.enter_context(logging_to(run_folder, progress.message, as_json=as_json, quiet=quiet))
+            files.append(ProgressFile(run_folder))
+            return _Shown(progress, files[0])
+
+        ended = uvloop.run(run_job(loaded, Options(fresh=fresh, signals=True), shown))
+        files[0].close(ended.snapshot)
+    _last_words(ended, quiet=quiet and ended.exit_code == ExitCode.OK)
+    return ended.exit_code
+
+
+def _last_words(ended: Ended, *, quiet: bool) -> None:
+    summary = summarize(ended.tally, ended.snapshot, ended.started, ended.exit_code)
+    write_summary(ended.run_folder, summary)
+    if not quiet:
+        print("\n".join(final_lines(summary, ended.run_folder)), file=sys.stderr)
