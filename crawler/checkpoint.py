@@ -38,7 +38,7 @@ CREATE TABLE hosts (
 );
 CREATE TABLE requests (
     host INTEGER NOT NULL, id INTEGER NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL, due REAL NOT NULL,
-    fingerprint INTEGER NOT NULL, url TEXT NOT NULL, more BLOB, PRIMARY KEY (host, id)
+    fingerprint INTEGER NOT NULL, url TEXT NOT NULL, more TEXT, PRIMARY KEY (host, id)
 ) WITHOUT ROWID;
 CREATE TABLE sources (
     n INTEGER PRIMARY KEY, name TEXT NOT NULL, signature TEXT NOT NULL, taken INTEGER NOT NULL,
@@ -46,6 +46,26 @@ CREATE TABLE sources (
 );
 CREATE TABLE segments (name TEXT PRIMARY KEY, length INTEGER NOT NULL, tail TEXT NOT NULL) WITHOUT ROWID;
 """
+
+
+# Rows go in and out as one JSON text: Python's sqlite3 gives the interpreter lock away at every step of a statement,
+# and a thread that asks for it back a thousand times a group waits for the event loop each time. Here one step does all.
+_INSERT = (
+    "INSERT INTO requests SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
+    "value->>7 FROM json_each(?)"
+)
+_SETTLE = (
+    "UPDATE requests SET state = new.value->>0, attempt = new.value->>1 FROM json_each(?) AS new "
+    "WHERE requests.host = new.value->>2 AND requests.id = new.value->>3"
+)
+_WINDOW = (
+    "SELECT json_group_array(json_array(id, attempt, due, url, more)) FROM (SELECT * FROM requests "
+    "WHERE host = ? AND id > ? AND state = 0 ORDER BY id LIMIT ?)"
+)
+_FINGERPRINTS = (
+    "SELECT json_group_array(json_array(host, id, fingerprint)) FROM (SELECT * FROM requests "
+    "WHERE (host, id) > (?, ?) ORDER BY host, id LIMIT 10000)"
+)
 
 
 class NewRow:
@@ -168,14 +188,14 @@ class Checkpoint:
     def insert(self, rows: Sequence[NewRow], sources: Sequence[SourceMark]) -> None:
         """New requests and how far their sources were read; durable with the next commit."""
         self._begin()
-        ids = self._host_ids({row.home for row in rows})
+        ids = self._host_ids(dict.fromkeys(row.home for row in rows))  # in the order of the input
         added: dict[int, int] = {}
         values = []
         for row in rows:
             host = ids[row.home]
             added[host] = added.get(host, 0) + 1
             values.append((host, row.id, WAITING, 1, 0.0, row.fingerprint, row.url, row.more))
-        self._db.executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._db.execute(_INSERT, (_json(values),))
         self._db.executemany(
             "UPDATE hosts SET added = added + ? WHERE id = ?", [(n, host) for host, n in added.items()]
         )
@@ -192,7 +212,7 @@ class Checkpoint:
             host = ids[home]
             ended[host] = ended.get(host, 0) + 1
             values.append((state, attempt, host, number))
-        db.executemany("UPDATE requests SET state = ?, attempt = ? WHERE host = ? AND id = ?", values)
+        db.execute(_SETTLE, (_json(values),))
         db.executemany("UPDATE hosts SET settled = settled + ? WHERE id = ?", [(n, host) for host, n in ended.items()])
         db.executemany(
             "UPDATE requests SET attempt = ?, due = ? WHERE host = ? AND id = ?",
@@ -226,13 +246,10 @@ class Checkpoint:
 
     def window(self, host: str, after: int, limit: int) -> list[tuple[Request, float]]:
         """Waiting requests of a host with an id above `after`, by id, each with the wall second it is due."""
-        ids = self._host_ids({host})
-        rows = self._db.execute(
-            "SELECT id, attempt, due, url, more FROM requests "
-            "WHERE host = ? AND id > ? AND state = 0 ORDER BY id LIMIT ?",
-            (ids[host], after, limit),
-        )
-        return [(_request(host, *row[:2], *row[3:]), row[2]) for row in rows]
+        text = self._db.execute(_WINDOW, (self._host_ids({host})[host], after, limit)).fetchone()[0]
+        return [
+            (_request(host, number, attempt, url, more), due) for number, attempt, due, url, more in orjson.loads(text)
+        ]
 
     def counts(self) -> tuple[int, int]:
         """Requests known and settled in this run."""
@@ -255,8 +272,11 @@ class Checkpoint:
 
     def fingerprints(self) -> Iterator[int]:
         """The fingerprints of every request of this run."""
-        for row in self._db.execute("SELECT fingerprint FROM requests"):
-            yield row[0]
+        at = (0, 0)
+        while rows := orjson.loads(self._db.execute(_FINGERPRINTS, at).fetchone()[0]):
+            for _, _, print_ in rows:
+                yield print_
+            at = rows[-1][:2]
 
     def forget_sources(self) -> None:
         """The inputs changed: they will be read again from their start."""
@@ -337,10 +357,15 @@ def _trust(db: sqlite3.Connection, path: Path) -> None:
         raise StorageError(f"{path}: its format is number {version}, this version reads {SCHEMA}; update the crawler")
     verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise StorageError(f"{path}: is damaged ({verdict}); restore it from a copy or move it away to start anew")
+        said = " ".join(verdict.split())
+        raise StorageError(f"{path}: is damaged ({said}); restore it from a copy or move it away to start anew")
 
 
-def _more(request: Request) -> bytes | None:
+def _json(rows: Sequence[Sequence[Any]]) -> str:
+    return orjson.dumps(rows).decode()
+
+
+def _more(request: Request) -> str | None:
     """What a request says beyond its URL, as JSON; None for the plain GET that most are."""
     more: dict[str, Any] = {}
     if request.method != "GET":
@@ -354,10 +379,10 @@ def _more(request: Request) -> bytes | None:
         more["e"] = request.error
     if request.place is not None:
         more["p"] = tuple(request.place)  # orjson knows no named tuples
-    return orjson.dumps(more) if more else None
+    return orjson.dumps(more).decode() if more else None
 
 
-def _request(home: str, number: int, attempt: int, url: str, more: bytes | None) -> Request:
+def _request(home: str, number: int, attempt: int, url: str, more: str | None) -> Request:
     if more is None:
         return Request(number, url, home, attempt=attempt)
     said = orjson.loads(more)

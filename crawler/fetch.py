@@ -15,15 +15,14 @@ from typing import NamedTuple, Protocol
 
 from crawler.codings import CodingError, Decoder, decoder
 from crawler.errors import Reason
-from crawler.model import Body, Failed, Fetched, Request, Timing
+from crawler.model import Failed, Fetched, Request, Timing
 from crawler.redirect import harmless
 from crawler.session import Answer, TransportError
-from crawler.spool import Keep, Spool
+from crawler.spool import EMPTY, SMALL, Keep, Spool, small_body
 from crawler.watch import Limits, Phase, Transfer, Watch
 
 # Answers whose body nobody wants (errors, redirects) are read up to this, so that the connection can be used again.
 _DRAIN = 64 * 1024
-_EMPTY = Body(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
 class Transport(Protocol):
@@ -92,55 +91,48 @@ class Fetcher:
 
     async def _attempt(self, request: Request, request_id: str, transfer: Transfer, timing: Timing) -> Fetched | Failed:
         rules = self._rules
-        headers = {**rules.headers, **request.headers} if request.headers else dict(rules.headers)
+        headers = {**rules.headers, **(request.headers or {}), "X-Request-ID": request_id}
         if request.foreign:
-            headers = harmless(headers)
-        headers["X-Request-ID"] = request_id
+            headers = {**harmless(headers), "X-Request-ID": request_id}
         answer = await self._transport.send(request.method, request.url, headers, request.body, transfer, timing)
         now = monotonic()
         timing.ttfb = round((now - transfer.started) * 1000, 2)
         transfer.enter(Phase.BODY, now)
+        outcome = Fetched(request, request_id, answer.status, answer.headers, EMPTY, timing)
         whole = False
         try:
             if not rules.accepts(answer.status):
                 whole = await _drain(answer)
-                return Fetched(request, request_id, answer.status, answer.headers, _EMPTY, timing)
-            warning = None
-            if request.method == "HEAD":
-                body = _EMPTY
-            else:
-                body, warning = await self._body(request, request_id, answer, transfer)
+                return outcome
+            if request.method != "HEAD":
+                await self._body(outcome, answer, transfer)
             whole = True
         finally:
             if not whole:
                 answer.close()
-        return Fetched(
-            request,
-            request_id,
-            answer.status,
-            answer.headers,
-            body,
-            timing,
-            length_checked=answer.length_checked,
-            warning=warning,
-        )
+        return outcome
 
-    async def _body(self, request: Request, name: str, answer: Answer, transfer: Transfer) -> tuple[Body, str | None]:
-        """The decoded body, whole. Raises TransportError, CodingError, OSError."""
+    async def _body(self, outcome: Fetched, answer: Answer, transfer: Transfer) -> None:
+        """Put the decoded body, whole, into the outcome. Raises TransportError, CodingError, OSError."""
         limit = self._rules.max_body
-        coding = answer.content_encoding
-        decode = decoder(coding, limit) if coding else None
-        length = answer.headers.get("Content-Length")
-        if length is not None and length.isdecimal() and int(length) > limit:
+        coding, length = answer.content_encoding, answer.length
+        outcome.length_checked = answer.length_checked
+        if length is not None and length > limit:
             raise TransportError(Reason.TOO_LARGE, f"Content-Length is {length} bytes, limits.max_body is {limit}")
-        spool = Spool(self._rules.keep, name)
+        if coding is None and length is not None and length <= SMALL and self._throttle is None:
+            data = await answer.read()
+            while len(data) < length and (piece := await answer.read()):
+                data += piece
+            outcome.body = small_body(data, self._rules.keep)
+            _verify(outcome)
+            return
+        decode = decoder(coding, limit) if coding else None
+        spool = Spool(self._rules.keep, outcome.request_id)
         try:
             await self._receive(answer, spool, decode, transfer)
-            body = await spool.finish()
-            if request.sha256 is not None and body.sha256 != request.sha256:
-                error = f"the body's sha256 is {body.sha256}, its row says {request.sha256}"
-                raise TransportError(Reason.DIGEST_MISMATCH, error)
-            return body, decode.warning if decode else None
+            outcome.body = await spool.finish()
+            outcome.warning = decode.warning if decode else None
+            _verify(outcome)
         except BaseException:
             await spool.discard()
             raise
@@ -165,6 +157,14 @@ class Fetcher:
         transfer.enter(Phase.STORE, monotonic())
         await own_work
         transfer.enter(Phase.BODY, monotonic())
+
+
+def _verify(outcome: Fetched) -> None:
+    """Raise TransportError where the body is not the one that its row promises."""
+    wanted = outcome.request.sha256
+    if wanted is not None and outcome.body.sha256 != wanted:
+        error = f"the body's sha256 is {outcome.body.sha256}, its row says {wanted}"
+        raise TransportError(Reason.DIGEST_MISMATCH, error)
 
 
 async def _drain(answer: Answer) -> bool:

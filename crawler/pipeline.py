@@ -207,7 +207,7 @@ class Pipeline:
     # -- feed ---------------------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
-        """Read the sources into frontier and store: at full speed while a worker idles, else a tenth of the time."""
+        """Read the sources into frontier and store: at full speed while a worker idles, else now and then."""
         seen = await self._seen()
         number = self._start.next_id
         for source, mark in self._start.sources:
@@ -228,7 +228,7 @@ class Pipeline:
                     if len(self._new) >= 4 * _SLICE:
                         await self._store_new()
                     if self._idle == 0:
-                        await asyncio.sleep(9 * (self._loop.time() - began))
+                        await asyncio.sleep(14 * (self._loop.time() - began))
             finally:
                 rows.close()
             self._marks[mark.n] = mark._replace(complete=True)
@@ -296,22 +296,15 @@ class Pipeline:
     async def _worker(self, fetch: Fetch) -> None:
         while (request := await self._queue.get()) is not None:
             host, sent_at = request.host, self._loop.time()
-            outcome = await self._fetched(fetch, request)
+            try:
+                outcome = await fetch(request)
+            except Exception as error:
+                outcome = _internal(request, error)
             self.settle(outcome, host, sent_at)
             if not self._room.is_set():
                 await self._room.wait()
             self._idle += 1
             self._wake.set()
-
-    async def _fetched(self, fetch: Fetch, request: Request) -> Outcome:
-        try:
-            return await fetch(request)
-        except OSError as error:
-            raise StorageError(f"a body could not be written: {error}") from error
-        except Exception as error:
-            # Our bug, met by one input: it must not take the other ten million with it.
-            log.exception("internal error at %s", request.url)
-            return Failed(request, "", Reason.INTERNAL, f"internal error: {error!r}", Timing(wall_clock()))
 
     def settle(self, outcome: Outcome, host: str, sent_at: float) -> None:
         """Let the verdict on an outcome take effect: in the frontier, on the host, in the batch."""
@@ -415,6 +408,14 @@ class Pipeline:
 
 def _slice(rows: Iterator[Row | BadRow]) -> list[Row | BadRow]:
     return list(islice(rows, _SLICE))
+
+
+def _internal(request: Request, error: Exception) -> Outcome:
+    """A fault of ours, met by one input. Raises StorageError where the disk is at fault."""
+    if isinstance(error, OSError):
+        raise StorageError(f"a body could not be written: {error}") from error
+    log.error("internal error at %s", request.url, exc_info=error)
+    return Failed(request, "", Reason.INTERNAL, f"internal error: {error!r}", Timing(wall_clock()))
 
 
 def _limiter(rate: float) -> AsyncLimiter:

@@ -36,6 +36,7 @@ from crawler.jobfile import LoadedJob
 from crawler.model import Request, Skipped
 from crawler.pace import PaceLimits
 from crawler.pipeline import Pipeline, Plan, Shown, Start, throttle
+from crawler.redirect import harmless
 from crawler.session import Session, SessionSettings
 from crawler.settle import End, Rules, judge
 from crawler.sinks.bodies import PARTS
@@ -250,7 +251,9 @@ async def _run(
     watch = Watch(tick=max(0.02, min(0.25, timeouts.connect / 4, timeouts.read / 4, timeouts.total / 4)))
     plan = Plan(job.name, taken.run, limits.workers, limits.rate, opened.rules, opened.defaults, job.input.dedupe)
     start = Start(to_read, opened.checkpoint.last_id() + 1, known, taken.elapsed, taken.tally)
-    settings = SessionSettings(limits.workers, job.connection.keepalive, job.connection.dns_ttl)
+    settings = SessionSettings(
+        limits.workers, job.connection.keepalive, job.connection.dns_ttl, harmless(_headers(job))
+    )
     storage = ThreadPoolExecutor(1, thread_name_prefix="storage")
     pipeline = Pipeline(plan, start, outputs, frontier, watch, storage)
     watcher = shown(outputs.folder)
@@ -294,14 +297,19 @@ def _pace_limits(job: Job) -> Callable[[str], PaceLimits]:
     return lambda host: each if host else none
 
 
-def _fetch_rules(job: Job, taken: Taken, outputs: Outputs) -> FetchRules:
-    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING}
+def _headers(job: Job) -> dict[str, str]:
+    """What every request says unless its row says otherwise."""
+    ours = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING}
     named = {name.lower() for name in job.request.headers}
-    headers = {name: value for name, value in headers.items() if name.lower() not in named}
+    return {**{name: value for name, value in ours.items() if name.lower() not in named}, **job.request.headers}
+
+
+def _fetch_rules(job: Job, taken: Taken, outputs: Outputs) -> FetchRules:
     timeouts = job.timeouts
+    headers = _headers(job)
     return FetchRules(
         run=taken.run,
-        headers={**headers, **job.request.headers},
+        headers={name: value for name, value in headers.items() if name not in harmless(headers)},
         accepts=job.request.accepts,
         max_body=job.limits.max_body,
         limits=Limits(timeouts.connect, timeouts.read, timeouts.total, timeouts.stall, timeouts.min_speed),

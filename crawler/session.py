@@ -54,11 +54,15 @@ class TransportError(Exception):
 
 
 class SessionSettings(NamedTuple):
-    """What the pool needs to know: connections open at once, seconds an idle one is kept, seconds a name is cached."""
+    """What the pool needs to know: connections open at once, seconds an idle one is kept, seconds a name is cached.
+
+    `headers` go to whatever origin, so none of them may be a credential.
+    """
 
     connections: int
     keepalive: float
     dns_ttl: float
+    headers: Mapping[str, str]
 
 
 class _Attempt(NamedTuple):
@@ -87,7 +91,10 @@ class _Connector(aiohttp.TCPConnector):
     """Times new connections without aiohttp's TraceConfig, which costs 30-50 us a request."""
 
     async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout  # noqa: ASYNC109
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> aiohttp.connector.Connection:
         attempt = _current.get()
         started = monotonic()
@@ -103,20 +110,24 @@ class _Connector(aiohttp.TCPConnector):
 class Answer:
     """The head of a response; `read` gives the body in pieces, b"" at its end. Close it unless read to the end."""
 
-    __slots__ = ("_content", "_response", "headers", "length_checked", "status")
+    __slots__ = ("_content", "_response", "headers", "length", "length_checked", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._content = response.content
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.length_checked = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+        length = self.headers.get("Content-Length")
+        # A length that is not a number does not get past aiohttp's parser, nor one beside Transfer-Encoding.
+        self.length = int(length) if length is not None else None
+        self.length_checked = length is not None or "Transfer-Encoding" in self.headers
 
     @property
     def content_encoding(self) -> str | None:
         """All Content-Encoding lines as one list (RFC 9110 5.3)."""
-        lines = self._response.headers.getall("Content-Encoding", ())
-        return ", ".join(lines) or None
+        if "Content-Encoding" not in self.headers:
+            return None
+        return ", ".join(self._response.headers.getall("Content-Encoding")) or None
 
     async def read(self) -> bytes:
         """The next piece of the body. Raises TransportError."""
@@ -148,6 +159,7 @@ class Session:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            headers=settings.headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=_NO_TIMEOUTS,  # the watch keeps time

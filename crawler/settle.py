@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple, assert_never
 
@@ -190,6 +191,12 @@ def _record(
     )
 
 
+@lru_cache(maxsize=8)
+def _second(wall: int) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+
+
 def _iso(wall: float) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(wall * 1000) % 1000:03d}Z"
+    milliseconds = int(wall * 1000)
+    return f"{_second(milliseconds // 1000)}{milliseconds % 1000:03d}Z"

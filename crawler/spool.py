@@ -24,10 +24,18 @@ SMALL = 256 * 1024
 _CHUNK = 1024 * 1024
 
 
+EMPTY = Body(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+
+
 class Keep(NamedTuple):
     """What to do with a body: `folder` for large ones, or None when bodies are only counted and hashed."""
 
     folder: str | None
+
+
+def small_body(data: bytes, keep: Keep) -> Body:
+    """A body that arrived in one piece."""
+    return Body(len(data), sha256(data).hexdigest(), data if keep.folder is not None else None)
 
 
 class Spool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from math import inf
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -109,7 +110,7 @@ class FrontierModel(RuleBasedStateMachine):
             if fed:
                 assert min(map(self.earliest, LIMITS), default=inf) >= step.moment
         else:
-            assert not (self.waiting or self.leased or self.open)
+            assert (self.waiting, self.leased, self.open) == ({}, {}, False)
 
     def check_taken(self, taken: Request) -> None:
         host, not_before = self.waiting.pop(taken.id)
@@ -224,13 +225,13 @@ class FrontierModel(RuleBasedStateMachine):
         assert self.frontier.state()[:2] == (0, 0)
 
 
-TestFrontier = FrontierModel.TestCase
+TestFrontier = pytest.mark.slow(FrontierModel.TestCase)
 TestFrontier.settings = settings(max_examples=150, stateful_step_count=70, deadline=None)
 
 
 def drained(frontier: Frontier, store: FakeStore, now: float) -> tuple[list[Request], float | Drained]:
     """Everything that can be taken at `now`, each given back at once; and what `take` says then."""
-    taken = []
+    taken: list[Request] = []
     while True:
         store.feed(frontier, now)
         step = frontier.take(now)
@@ -363,3 +364,45 @@ def test_a_lease_keeps_it_from_being_drained() -> None:
     assert repr(frontier) == "<Frontier waiting=0 leased=1 hosts=1 open=False>"
     frontier.done("free", 0.0)
     assert frontier.take(0.0) is DRAINED
+
+
+def test_what_is_added_while_rows_wait_in_the_store_queues_behind_them() -> None:
+    """A window with room does not take a new request in as long as older ones are in the store only."""
+    frontier, store = frontier_of(PaceLimits(100), in_memory=1), FakeStore()
+    for id in range(1, 13):
+        store.insert(request(id))
+        frontier.add(request(id), 0.0)
+    first = [step.id for _ in range(2) if isinstance(step := frontier.take(0.0), Request)]
+    store.insert(request(13))
+    frontier.add(request(13), 0.0)
+    rest, _ = drained(frontier, store, 0.0)
+    assert first + [row.id for row in rest] == list(range(1, 14))
+
+
+def test_rows_that_wait_for_a_retry_do_not_fill_the_window() -> None:
+    """After a restart a host whose first rows all wait for their retry goes on with those behind them."""
+    frontier, store = frontier_of(PaceLimits(1), in_memory=1), FakeStore()
+    for id in range(1, 21):
+        store.insert(request(id))
+        if id <= 16:
+            store.retry(request(id), 160.0)
+    frontier.restore("free", 20, 0.0, 100.0)
+    (want,) = frontier.hungry(1)
+    frontier.refill(want, store.window(want), 100.0)
+    taken, until = drained(frontier, store, 100.0)
+    assert [row.id for row in taken] == [17, 18, 19, 20]
+    assert until == 160.0
+
+
+def test_the_earlier_of_two_retries_sets_the_moment() -> None:
+    """A host that waits for a late retry is scheduled anew when an earlier one comes in."""
+    frontier = frontier_of(PaceLimits(2))
+    frontier.add(request(1), 0.0)
+    frontier.add(request(2), 0.0)
+    one, two = frontier.take(0.0), frontier.take(0.0)
+    assert isinstance(one, Request)
+    assert isinstance(two, Request)
+    frontier.again(one, 60.0, 0.0)
+    frontier.again(two, 30.0, 0.0)
+    assert frontier.take(0.0) == WaitUntil(30.0)
+    assert frontier.state().next_at == 30.0

@@ -40,7 +40,8 @@ def test_no_window_holds_more_than_rate_and_burst(rate: float, burst: int, waits
 def test_nothing_waits_longer_than_the_rate_demands(rate: float, burst: int, waits: list[int]) -> None:
     """A request that `not_before` puts off would break the limit if it went any earlier."""
     pace = Pace(PaceLimits(1, rate, burst))
-    now, log = 0.0, []
+    now = 0.0
+    log: list[float] = []
     for wait in waits:
         now += wait / 4
         earliest = max(now, pace.not_before(now))

@@ -64,6 +64,6 @@ def _printable(value: Any) -> Any:
         return {_printable(str(key)): _printable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_printable(item) for item in value]
-    if isinstance(value, int) and value.bit_length() > 63:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return str(value)
     return value

@@ -1,0 +1,1 @@
+"""Side-by-side figures, printed as ratios from one run: `make bench`."""

@@ -1,0 +1,25 @@
+"""What the package shows to others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import crawler
+
+
+def test_what_is_public_exists_and_is_said() -> None:
+    """Every name in __all__ is there, and there is no public name besides them and the modules."""
+    code = "import crawler; print(*sorted(name for name in vars(crawler) if not name.startswith('_')))"
+    names = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert all(hasattr(crawler, name) for name in crawler.__all__)
+    assert set(names) - {"annotations"} <= set(crawler.__all__)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """The number in the code and the one in setup.cfg are changed together."""
+    setup = ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg")
+    assert crawler.__version__ == setup["metadata"]["version"]

@@ -1,0 +1,164 @@
+"""The watch over transfers: which are stopped, why, and when; and what a sleep of our own forgives."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.errors import Reason
+from crawler.watch import Limits, Phase, Transfer, Watch
+
+LIMITS = Limits(connect=5.0, read=15.0, total=300.0, stall=30.0, min_speed=100.0)
+TICK = 0.25
+
+
+def under_watch(limits: Limits = LIMITS, now: float = 0.0) -> tuple[Watch, Transfer]:
+    watch, transfer = Watch(TICK), Transfer("http://h/", limits, now)
+    watch.transfers.add(transfer)
+    assert list(watch.overdue(now)) == []
+    return watch, transfer
+
+
+def stopped_at(watch: Watch, transfer: Transfer, start: float, until: float = 1000.0) -> tuple[float, Reason] | None:
+    """Look each tick; the moment and the reason of the stop."""
+    ticks = int(start / TICK)
+    while (now := ticks * TICK) <= until:
+        if transfer in watch.overdue(now):
+            assert transfer.overdue is not None
+            return now, transfer.overdue[0]
+        ticks += 1
+    return None
+
+
+def test_no_connection_is_a_connect_timeout() -> None:
+    """A transfer that stays in CONNECT ends after `connect` seconds."""
+    assert stopped_at(*under_watch(), start=0.0) == (5.0, Reason.CONNECT_TIMEOUT)
+
+
+def test_no_answer_is_a_read_timeout() -> None:
+    """Once sent, `read` seconds count from then, not from the start."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.ANSWER, 4.0)
+    assert stopped_at(watch, transfer, start=4.0) == (19.0, Reason.READ_TIMEOUT)
+
+
+def test_a_silent_body_is_a_read_timeout() -> None:
+    """In the body `read` counts from the last bytes."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.BODY, 1.0)
+    transfer.received(10**6, 9.0)
+    assert stopped_at(watch, transfer, start=9.0) == (24.0, Reason.READ_TIMEOUT)
+
+
+def dripping(transfer: Transfer, watch: Watch, size: int, until: float, *, store: bool = False) -> float | None:
+    """One piece each second from 0 on; the moment of the stop. `store`: each piece waits half a second for our disk."""
+    for quarter in range(int(until * 4)):
+        now = quarter / 4
+        if quarter % 4 == 0:
+            transfer.received(size, now)
+            if store:
+                transfer.enter(Phase.STORE, now)
+        elif quarter % 4 == 2 and store:
+            transfer.enter(Phase.BODY, now)
+        if transfer in watch.overdue(now):
+            return now
+    return None
+
+
+def test_a_drip_is_a_stall() -> None:
+    """A byte a second keeps `read` quiet, yet ends after the span of `stall` for being below the least speed."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.BODY, 0.0)
+    assert dripping(transfer, watch, 1, 100.0) == 30.0
+    assert transfer.overdue == (Reason.STALL, "31 bytes in 30 s (timeouts.stall, timeouts.min_speed)")
+
+
+def test_a_drip_is_a_stall_also_when_each_piece_waits_for_our_disk() -> None:
+    """Time in STORE is taken out of the peer's, but does not begin it anew."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.BODY, 0.0)
+    stopped = dripping(transfer, watch, 1, 100.0, store=True)
+    assert stopped is not None
+    assert 59.0 <= stopped <= 61.0
+    assert transfer.overdue is not None
+    assert transfer.overdue[0] is Reason.STALL
+
+
+def test_enough_speed_is_no_stall() -> None:
+    """At the least speed a body goes on until the total."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.BODY, 0.0)
+    assert dripping(transfer, watch, 100, 290.0) is None
+
+
+def test_a_stop_in_mid_body_is_a_stall_where_stall_is_the_shorter() -> None:
+    """With read above stall a silent body ends by the span of stall, even with no least speed."""
+    watch, transfer = under_watch(LIMITS._replace(read=60.0, min_speed=0.0))
+    transfer.enter(Phase.BODY, 0.0)
+    assert stopped_at(watch, transfer, start=0.0) == (30.0, Reason.STALL)
+
+
+def test_the_total_holds_in_every_phase() -> None:
+    """Whatever it does, an attempt ends after `total` seconds, our own disk's time included."""
+    for phase in Phase:
+        watch, transfer = under_watch(Limits(900.0, 900.0, 300.0, 900.0, 0.0))
+        transfer.enter(phase, 0.0)
+        assert stopped_at(watch, transfer, start=0.0) == (300.0, Reason.TOTAL_TIMEOUT)
+
+
+def test_our_own_slow_disk_is_no_fault_of_the_peer() -> None:
+    """In STORE only the total counts, and after it the peer has its whole time again, less what it had used."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.BODY, 0.0)
+    transfer.enter(Phase.STORE, 10.0)
+    assert stopped_at(watch, transfer, start=0.0, until=100.0) is None
+    transfer.enter(Phase.BODY, 100.0)
+    assert stopped_at(watch, transfer, start=100.0) == (105.0, Reason.READ_TIMEOUT)
+
+
+def test_it_names_a_transfer_once() -> None:
+    """A transfer that is overdue already is not named again while it is being stopped."""
+    watch, transfer = under_watch()
+    assert stopped_at(watch, transfer, start=0.0) is not None
+    assert list(watch.overdue(5.25)) == []
+
+
+def test_a_sleep_of_our_own_is_forgiven() -> None:
+    """After ten minutes stopped (SIGSTOP) no transfer is overdue, and each has the time it had left."""
+    watch, transfer = under_watch()
+    assert stopped_at(watch, transfer, start=0.0, until=3.0) is None
+    assert list(watch.overdue(603.0)) == []
+    assert stopped_at(watch, transfer, start=603.0) == (604.75, Reason.CONNECT_TIMEOUT)
+
+
+def test_what_began_after_the_sleep_gets_no_more_than_its_time() -> None:
+    """A transfer that started between waking up and the first look is not timed from the future."""
+    watch, _ = under_watch()
+    late = Transfer("http://late/", LIMITS, 599.0)
+    watch.transfers.add(late)
+    assert list(watch.overdue(600.0)) == []
+    assert late.started <= 600.0
+    assert stopped_at(watch, late, start=600.0) == (605.0, Reason.CONNECT_TIMEOUT)
+
+
+def test_a_look_that_is_a_little_late_forgives_nothing() -> None:
+    """Up to a second is the loop being busy, which limits can bear."""
+    watch, transfer = under_watch()
+    for now in range(1, 5):
+        assert list(watch.overdue(float(now))) == []
+    assert list(watch.overdue(5.0)) == [transfer]
+
+
+@given(st.lists(st.floats(0, 50), min_size=1, max_size=8), st.floats(0, 1000))
+def test_the_longest_is_the_oldest(starts: list[float], later: float) -> None:
+    """`longest` gives URL and age of the transfer that started first."""
+    watch = Watch(TICK)
+    for start in starts:
+        watch.transfers.add(Transfer(f"http://{start}/", LIMITS, start))
+    assert watch.longest(50 + later) == (f"http://{min(starts)}/", 50 + later - min(starts))
+
+
+def test_without_transfers_there_is_no_longest() -> None:
+    """An idle watch has nothing to show."""
+    assert Watch(TICK).longest(1.0) is None
+    assert repr(Watch(TICK)) == "<Watch transfers=0 tick=0.25s>"
