@@ -49,7 +49,7 @@ CREATE TABLE segments (name TEXT PRIMARY KEY, length INTEGER NOT NULL, tail TEXT
 
 
 # Rows go in and out as one JSON text: Python's sqlite3 gives the interpreter lock away at every step of a statement,
-# and a thread that asks for it back a thousand times a group waits for the event loop each time. Here one step does all.
+# and a thread that asks for it back a thousand times a group waits for the event loop each time. Here one does all.
 _INSERT = (
     "INSERT INTO requests SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
     "value->>7 FROM json_each(?)"

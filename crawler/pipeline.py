@@ -295,16 +295,29 @@ class Pipeline:
 
     async def _worker(self, fetch: Fetch) -> None:
         while (request := await self._queue.get()) is not None:
-            host, sent_at = request.host, self._loop.time()
-            try:
-                outcome = await fetch(request)
-            except Exception as error:
-                outcome = _internal(request, error)
-            self.settle(outcome, host, sent_at)
-            if not self._room.is_set():
-                await self._room.wait()
+            following: Request | None = request
+            while following is not None:
+                await self._process(fetch, following)
+                following = self._next_now()
             self._idle += 1
             self._wake.set()
+
+    async def _process(self, fetch: Fetch, request: Request) -> None:
+        host, sent_at = request.host, self._loop.time()
+        try:
+            outcome = await fetch(request)
+        except Exception as error:
+            outcome = _internal(request, error)
+        self.settle(outcome, host, sent_at)
+        if not self._room.is_set():
+            await self._room.wait()
+
+    def _next_now(self) -> Request | None:
+        """What dispatch would hand to this worker at once: spares two switches of tasks, 10 us a request."""
+        if self._stopping or self._plan.rate:
+            return None
+        step = self._frontier.take(self._loop.time())
+        return step if isinstance(step, Request) else None
 
     def settle(self, outcome: Outcome, host: str, sent_at: float) -> None:
         """Let the verdict on an outcome take effect: in the frontier, on the host, in the batch."""
