@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 class Nginx:
-    """nginx serving `root`; `log` keeps an access log. `address` 0.0.0.0 answers on all of 127/8 (and refuses others)."""
+    """nginx serving `root`; `log` keeps an access log. `address` 0.0.0.0 answers all of 127/8, and nobody else."""
 
     def __init__(
         self, root: Path, folder: Path, *, address: str = "127.0.0.1", log: bool = False, extra: str = ""
@@ -77,7 +77,9 @@ class Nginx:
                 break
         raise RuntimeError(f"nginx did not start: {(self._folder / 'error.log').read_text()}")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import math
 import os
@@ -99,7 +100,9 @@ def test_missing_pages_are_named_and_asked_for_once(tmp_path: Path, docs: Nginx,
     records = records_of(tmp_path)
     failed = {record["url"]: record for record in records if record["outcome"] == "failed"}
     assert sorted(failed) == sorted(docs.url + path for path in missing)
-    assert {(record["reason"], record["status"], record["attempts"]) for record in failed.values()} == {("status-404", 404, 1)}
+    assert {(record["reason"], record["status"], record["attempts"]) for record in failed.values()} == {
+        ("status-404", 404, 1)
+    }
     asked = collections.Counter(line[2] for line in docs.requests())
     assert [asked[path] for path in missing] == [1] * 50
     assert_bodies(tmp_path, records, docs, pages)
@@ -133,7 +136,9 @@ def test_killed_at_random_moments_it_goes_on_where_it_stood(
     records = records_of(tmp_path)
     twice = len(docs.requests()) - len(pages)
     with capsys.disabled():
-        print(f"\nseed {seed}: {killed} kills, {len(pages)} pages, {twice} fetched again, {twice / max(killed, 1):.1f} a kill")
+        print(
+            f"\nseed {seed}: {killed} kills, {len(pages)} pages, {twice} fetched again, {twice / max(killed, 1):.1f} a kill"
+        )
     assert killed >= KILLS * 0.6
     assert sorted(record["url"] for record in records) == sorted(docs.url + path for path in pages)
     assert_bodies(tmp_path, records, docs, pages)
@@ -144,7 +149,9 @@ def test_killed_at_random_moments_it_goes_on_where_it_stood(
 def code_of_last(folder: Path) -> str:
     """The state of the last run, as `crawler status` tells it."""
     said = subprocess.run(
-        [sys.executable, "-m", "crawler", "status", str(folder / "docs.toml"), "--json"], capture_output=True, check=True
+        [sys.executable, "-m", "crawler", "status", str(folder / "docs.toml"), "--json"],
+        capture_output=True,
+        check=True,
     )
     return str(orjson.loads(said.stdout)["state"])
 
@@ -181,10 +188,8 @@ def finish_of_others(folder: Path, name: str, urls: list[str], port: int) -> flo
     deadline = time.monotonic() + 60
     stamps: list[str] = []
     while process.poll() is None and time.monotonic() < deadline and len(stamps) < wanted:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            pass
         lines = records.read_bytes().splitlines() if records.exists() else []
         found = [orjson.loads(line) for line in lines if line.endswith(b"}")]
         stamps = [record["started_at"] for record in found if "//127.0.0.2:" not in record["url"]]

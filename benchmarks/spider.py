@@ -1,0 +1,48 @@
+"""Scrapy over the same list, as lean as its users make it: no robots, no cookies, no retries, no log.
+
+Usage: python -m benchmarks.spider URLS WORKERS
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import scrapy
+from scrapy.crawler import CrawlerProcess
+
+
+class ListSpider(scrapy.Spider):
+    """Fetches every line of a file."""
+
+    name = "list"
+
+    async def start(self) -> AsyncIterator[Any]:
+        """One request a line."""
+        for line in Path(sys.argv[1]).read_text().splitlines():
+            yield scrapy.Request(line, dont_filter=True)
+
+    def parse(self, response: Any) -> Any:
+        """One item a page, as a record of ours would be."""
+        yield {"url": response.url, "status": response.status, "bytes": len(response.body)}
+
+
+if __name__ == "__main__":
+    workers = int(sys.argv[2])
+    process = CrawlerProcess(
+        {
+            "CONCURRENT_REQUESTS": workers,
+            "CONCURRENT_REQUESTS_PER_DOMAIN": workers,
+            "DOWNLOAD_DELAY": 0,
+            "ROBOTSTXT_OBEY": False,
+            "COOKIES_ENABLED": False,
+            "RETRY_ENABLED": False,
+            "TELNETCONSOLE_ENABLED": False,
+            "LOG_ENABLED": False,
+            "FEEDS": {sys.argv[1] + ".items.jsonl": {"format": "jsonlines"}},
+        }
+    )
+    process.crawl(ListSpider)
+    process.start()
