@@ -151,6 +151,13 @@ def sync_filesystem(folder: str | Path) -> bool:
     return True
 
 
+def start_writeback(fd: int, offset: int, size: int) -> None:
+    """Ask the kernel to begin writing a range to disk, without waiting (Linux sync_file_range); a hint, no promise."""
+    call = getattr(_libc, "sync_file_range", None)
+    if call is not None:
+        call(fd, ctypes.c_int64(offset), ctypes.c_int64(size), 2)  # SYNC_FILE_RANGE_WRITE
+
+
 def sync_many(folder: str | Path, files: Iterable[str], folders: Iterable[str]) -> None:
     """Make files and the folders that name them durable: one syncfs for many, an fsync each for few. Raises OSError."""
     files, folders = list(files), list(folders)

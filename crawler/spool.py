@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
+from crawler.durable import start_writeback
 from crawler.model import Body
 
 # Bodies up to this size travel in memory and are written in batches: one aiofiles round a file costs 630 us, a batch
@@ -22,6 +23,7 @@ from crawler.model import Body
 SMALL = 256 * 1024
 # Chunks of 1 MiB to disk: 440 against 180 MB/s with 64 KiB.
 _CHUNK = 1024 * 1024
+_FLUSH = 32 * 1024 * 1024
 
 
 EMPTY = Body(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
@@ -51,6 +53,7 @@ class Spool:
         self._spilled = False  # some of it has left memory
         self._opening: asyncio.Future[AsyncBufferedIOBase] | None = None
         self.size = 0
+        self._flushed = 0
 
     def take(self, piece: bytes) -> bool:
         """Accept the next bytes; True when `drain` must be awaited before more are given."""
@@ -61,16 +64,19 @@ class Spool:
 
     async def drain(self) -> None:
         """Move what is held on: hashed, and written where bodies are kept. Overlaps with what arrives next."""
-        data = b"".join(self._pieces)
-        self._pieces.clear()
+        pieces, self._pieces = self._pieces, []
         self._held = 0
         self._spilled = True
         await self._settle()
         if self._path is not None and self._file is None:
             self._opening = asyncio.ensure_future(_create(self._path))
             self._file = await asyncio.shield(self._opening)
-        hashing = asyncio.get_running_loop().run_in_executor(None, self._hash.update, data)
-        self._writing = asyncio.gather(hashing, self._file.write(data)) if self._file is not None else hashing
+        hashing = asyncio.get_running_loop().run_in_executor(None, self._digest, pieces)
+        self._writing = asyncio.gather(hashing, self._file.writelines(pieces)) if self._file is not None else hashing
+        if self._file is not None and self.size - self._flushed >= _FLUSH:
+            # The disk begins now with what the commit would wait for at the end.
+            start_writeback(self._file.fileno(), self._flushed, self.size - self._flushed)
+            self._flushed = self.size
 
     async def finish(self) -> Body:
         """The whole body. Raises OSError where it could not be written."""
@@ -97,6 +103,10 @@ class Spool:
         finally:
             if opening is not None and self._path is not None:
                 await asyncio.shield(_remove(opening, self._path))
+
+    def _digest(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None

@@ -137,7 +137,8 @@ def test_killed_at_random_moments_it_goes_on_where_it_stood(
     twice = len(docs.requests()) - len(pages)
     with capsys.disabled():
         print(
-            f"\nseed {seed}: {killed} kills, {len(pages)} pages, {twice} fetched again, {twice / max(killed, 1):.1f} a kill"
+            f"\nseed {seed}: {killed} kills, {len(pages)} pages, "
+            f"{twice} fetched again, {twice / max(killed, 1):.1f} a kill"
         )
     assert killed >= KILLS * 0.6
     assert sorted(record["url"] for record in records) == sorted(docs.url + path for path in pages)
