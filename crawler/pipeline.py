@@ -125,7 +125,7 @@ class Pipeline:
         self._start = start
         self._outputs = outputs
         self._frontier = frontier
-        self._watch = watch
+        self.watch = watch
         self._storage = storage
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -182,7 +182,7 @@ class Pipeline:
             hosts=state.hosts,
             hosts_waiting=state.hosts_waiting,
             next_at=state.next_at - now if now < state.next_at < inf else None,
-            longest=self._watch.longest(now),
+            longest=self.watch.longest(now),
         )
 
     async def run(self, fetch: Fetch, shown: Shown) -> bool:
@@ -407,8 +407,8 @@ class Pipeline:
     async def _look(self) -> None:
         """Stop transfers that have overstayed."""
         while True:
-            await asyncio.sleep(self._watch.tick)
-            for transfer in self._watch.overdue(self._loop.time()):
+            await asyncio.sleep(self.watch.tick)
+            for transfer in self.watch.overdue(self._loop.time()):
                 task = transfer.owner
                 assert isinstance(task, asyncio.Task)
                 task.cancel()

@@ -28,8 +28,7 @@ def status_of(job: Job, *, as_json: bool) -> str:
         db = sqlite3.connect(f"file:{folder.state.absolute()}?mode=ro", uri=True, timeout=10)
         try:
             row = db.execute(
-                "SELECT id, started, ended, state, exit_code, elapsed, tally FROM runs "
-                "ORDER BY started DESC, id DESC LIMIT 1"
+                "SELECT id, started, ended, state, exit_code, elapsed, tally FROM runs ORDER BY n DESC LIMIT 1"
             ).fetchone()
             known, settled = db.execute(
                 "SELECT COALESCE(SUM(added), 0), COALESCE(SUM(settled), 0) FROM hosts"
