@@ -131,7 +131,7 @@ def check(job: str, sets: Sequence[str]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @_SET
 def status(job: str, as_json: bool, sets: Sequence[str]) -> None:
-    """Say where the running or last run of a job stands; never disturbs a run."""
+    """Say where the running or last run stands."""
     from crawler.jobfile import load
     from crawler.status import status_of
 
@@ -143,7 +143,7 @@ def status(job: str, as_json: bool, sets: Sequence[str]) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(name: str, force: bool) -> None:
-    """Write a commented job file: NAME.toml (or the path NAME when it ends in .toml)."""
+    """Write a commented job file, NAME.toml."""
     from crawler.jobtext import template
 
     target = Path(name if name.endswith(".toml") else f"{name}.toml")
@@ -173,7 +173,7 @@ def schema() -> None:
 @_LOG_FORMAT
 @_QUIET
 def demo(serve: bool, port: int, log_format: str, quiet: bool) -> None:
-    """Serve the bundled demo site and run the quickstart job against it."""
+    """Run the quickstart job against a bundled site."""
     from crawler.demo import serve_forever, serve_in_thread
     from crawler.jobfile import load
 
@@ -195,7 +195,10 @@ def quickstart() -> Path:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell: eval "$(crawler completion bash)" """
+    """Print a shell's completion script.
+
+    eval "$(crawler completion bash)"
+    """
     from click.shell_completion import get_completion_class
 
     completer = get_completion_class(shell)

@@ -45,22 +45,13 @@ def load(path: Path, sets: Sequence[str] = (), *, inputs: bool = True) -> Loaded
     layers = _chain(path, ())
     if sets:
         layers.append(_sets(sets))
-    base = path.parent
-    job = _validated(layers, str(path))
-    if inputs:
-        problems = [_at(layers, ("input", "files"), said) for said in _missing(job.input.files, base)]
-        if problems:
-            raise JobError(*problems)
-    return LoadedJob(job, base)
+    return LoadedJob(_validated(layers, path.parent if inputs else None), path.parent)
 
 
 def build(data: dict[str, Any], base: Path, sets: Sequence[str] = ()) -> LoadedJob:
     """A job from flags instead of a file. Raises JobError."""
     layers = [_Layer("flags", data, {}), *([_sets(sets)] if sets else [])]
-    job = _validated(layers, "flags")
-    if problems := list(_missing(job.input.files, base)):
-        raise JobError(*problems)
-    return LoadedJob(job, base)
+    return LoadedJob(_validated(layers, base), base)
 
 
 def schema() -> dict[str, Any]:
@@ -179,18 +170,29 @@ def _sets(sets: Sequence[str]) -> _Layer:
 # validating
 
 
-def _validated(layers: Sequence[_Layer], name: str) -> Job:
+class _Problem(NamedTuple):
+    """One thing that is wrong, and where: sorts by file and line."""
+
+    layer: int
+    line: int
+    text: str
+
+
+def _validated(layers: Sequence[_Layer], base: Path | None) -> Job:
+    """The job that the layers make; files are looked for in `base`, unless it is None."""
     merged: dict[str, Any] = {}
     for layer in layers:
         _merge(merged, layer.data)
     problems = [_at(layers, path, said) for path, said in _bare_numbers(merged)]
+    if base is not None:
+        problems += [_at(layers, ("input", "files"), said) for said in _missing(merged, base)]
+    job = None
     try:
         job = Job.model_validate(merged)
     except ValidationError as error:
         problems += [_at(layers, *_worded(fault)) for fault in error.errors(include_url=False)]
-        raise JobError(*dict.fromkeys(problems)) from None
-    if problems:
-        raise JobError(*problems)
+    if problems or job is None:
+        raise JobError(*(problem.text for problem in sorted(set(problems))))
     return job
 
 
@@ -263,16 +265,20 @@ def _keys_of(path: tuple[str, ...]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _at(layers: Sequence[_Layer], path: tuple[str, ...], said: str) -> str:
+def _at(layers: Sequence[_Layer], path: tuple[str, ...], said: str) -> _Problem:
     """The sentence with the place: the topmost layer that has the key, with its line."""
-    key = ".".join(path)
-    for layer in reversed(layers):
+    place = 0
+    for number, layer in enumerate(layers):
         value: Any = layer.data
         for part in path[:2]:
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
-            return f"{_line(layer, path)}: {key}: {said}"
-    return f"{_line(layers[0], path)}: {key}: {said}" if key else f"{layers[0].name}: {said}"
+            place = number
+    layer = layers[place]
+    key = ".".join(path)
+    return _Problem(
+        place, find(layer.lines, path) or 0, f"{_line(layer, path)}: {key}: {said}" if key else f"{layer.name}: {said}"
+    )
 
 
 def _line(layer: _Layer, path: tuple[str, ...]) -> str:
@@ -280,9 +286,12 @@ def _line(layer: _Layer, path: tuple[str, ...]) -> str:
     return f"{layer.name}:{line}" if line else layer.name
 
 
-def _missing(files: Iterable[str], base: Path) -> Iterator[str]:
-    for file in files:
-        if file == "-" or file.startswith("-."):
+def _missing(data: Mapping[str, Any], base: Path) -> Iterator[str]:
+    """What is wrong with the names of the input files."""
+    given = data.get("input")
+    files = given.get("files") if isinstance(given, dict) else None
+    for file in files if isinstance(files, list) else ():
+        if not isinstance(file, str) or file == "-" or file.startswith("-."):
             continue
         if not (base / file).exists():
             yield f"'{file}' does not exist{_near_file((base / file).parent, Path(file).name)}"

@@ -1,42 +1,57 @@
 """Logging of a run: everything into run.log, what a person should see to the terminal, both safe to print.
 
-Does: set up and take down handlers of the logger "crawler". Must not decide what is logged. Invariant: no control
-character of a URL or server text reaches a terminal or begins a line of a log; a full disk never ends the run.
+Does: set up and take down handlers of the logger "crawler", and of the libraries below it, whose warnings would go to
+stderr as they are. Must not decide what is logged. Invariant: no control character of a URL or server text reaches a
+terminal or begins a line of a log; trouble with logging (a full disk, a lost terminal) never ends the run.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 import orjson
 
 from crawler.urls import printable
 
 PER_MINUTE = 5
+_LONGEST = 4000  # characters of a message or a line of a traceback
+_LEVELS = {"crawler": logging.INFO, "aiohttp": logging.WARNING, "asyncio": logging.WARNING}
+_EXTRAS = ("url", "reason", "request_id")
 
 
 class Limiter:
-    """At most so many lines of one kind a minute; the rest is counted."""
+    """At most so many lines of one kind in a span of seconds; the rest is counted. The span begins with a line."""
 
-    def __init__(self, per_minute: int = PER_MINUTE) -> None:
-        self._per_minute = per_minute
-        self._kinds: dict[str, tuple[float, int]] = {}
+    def __init__(self, limit: int = PER_MINUTE, span: float = 60.0) -> None:
+        self._limit = limit
+        self._span = span
+        self._kinds: dict[str, tuple[float, int]] = {}  # kind -> beginning, lines; the oldest beginning first
 
-    def pass_(self, kind: str, now: float) -> bool:
-        """May this line be shown."""
-        began, count = self._kinds.get(kind, (now, 0))
-        if now - began >= 60:
-            began, count = now, 0
-        self._kinds[kind] = (began, count + 1)
-        return count < self._per_minute
+    def __repr__(self) -> str:
+        return f"<Limiter {self._limit} in {self._span:g} s, {len(self._kinds)} kinds>"
 
-    def first_hidden(self, kind: str) -> bool:
-        """Is this the first line of its kind that is not shown."""
-        return self._kinds.get(kind, (0, 0))[1] == self._per_minute + 1
+    def allow(self, kind: str, now: float) -> bool:
+        """May this line be shown. Ask for what is `over` first: here the span of a kind never ends."""
+        began, lines = self._kinds.get(kind, (now, 0))
+        self._kinds[kind] = began, lines + 1
+        return lines < self._limit
+
+    def over(self, now: float) -> list[tuple[str, int]]:
+        """The kinds whose span has ended and that had lines hidden, with their number; each is told once."""
+        ended = []
+        for kind, (began, lines) in self._kinds.items():
+            if now - began < self._span:
+                break
+            ended.append((kind, lines - self._limit))
+        for kind, _ in ended:
+            del self._kinds[kind]
+        return [(kind, hidden) for kind, hidden in ended if hidden > 0]
 
 
 class Format(logging.Formatter):
@@ -49,57 +64,129 @@ class Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        message = printable(record.getMessage(), 4000)
-        more = {name: getattr(record, name) for name in ("reason", "request_id") if getattr(record, name, None)}
-        trace = self.formatException(record.exc_info) if record.exc_info else None
+        message = printable(_message(record), _LONGEST)
+        values = ((name, getattr(record, name, None)) for name in _EXTRAS)
+        more = {name: printable(str(value), _LONGEST) for name, value in values if value}
+        trace = _trace(record)
         if self._as_json:
-            data = {"at": stamp, "event": "log", "level": record.levelname.lower(), "message": message, **more}
-            return orjson.dumps({**data, "traceback": trace} if trace else data).decode()
-        fields = "".join(f" {name}={value}" for name, value in more.items())
-        line = f"{stamp} {record.levelname} {message}{fields}" if self._stamp else f"{message}"
-        return "\n".join([line, *(f"    {printable(part, 4000)}" for part in trace.splitlines())]) if trace else line
+            data = {"at": _stamp(record), "event": "log", "level": record.levelname.lower(), "message": message, **more}
+            return orjson.dumps({**data, "traceback": "\n".join(trace)} if trace else data).decode()
+        fields = "".join(f" {name}={_quoted(value)}" for name, value in more.items())
+        line = f"{_stamp(record)} {record.levelname} {message}{fields}" if self._stamp else message
+        return "\n".join([line, *(f"    {part}" for part in trace)])
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # a line with the wrong arguments is better than none
+        return f"{record.msg} {record.args!r}"
+
+
+def _trace(record: logging.LogRecord) -> list[str]:
+    if not record.exc_info:
+        return []
+    text = logging.Formatter().formatException(record.exc_info)
+    return [printable(line, _LONGEST) for line in text.split("\n")]
+
+
+def _stamp(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _quoted(value: str) -> str:
+    return orjson.dumps(value).decode() if not value or any(mark in value for mark in ' "=') else value
 
 
 class _File(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """The disk is full or gone: the run itself will say so."""
 
+    def close(self) -> None:
+        """Close; what could not be written is lost."""
+        with suppress(OSError):
+            super().close()
+
 
 class _Terminal(logging.Handler):
-    """Shows lines through the progress display, a few of each kind."""
+    """Shows lines through the progress display, a few of each kind; tells of the others when their minute is over."""
 
-    def __init__(self, show: Callable[[str], None], level: int) -> None:
+    def __init__(self, show: Callable[[str], None], level: int, clock: Callable[[], float], *, see: str) -> None:
         super().__init__(level)
         self._show = show
+        self._clock = clock
+        self._see = see
         self._limiter = Limiter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show, or count."""
-        kind = getattr(record, "reason", None) or str(record.msg)
-        if self._limiter.pass_(kind, record.created):
-            self._show(self.format(record))
-        elif self._limiter.first_hidden(kind):
-            self._show(f"(more like this within the minute: see run.log) {kind}")
+        try:
+            now = self._clock()
+            self._tell(now)
+            if self._limiter.allow(getattr(record, "reason", None) or str(record.msg), now):
+                self._show(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The terminal is gone: run.log has the line."""
+
+    def close(self) -> None:
+        """Tell of what is still hidden."""
+        with suppress(Exception):
+            self._tell(inf)
+        super().close()
+
+    def _tell(self, now: float) -> None:
+        for kind, hidden in self._limiter.over(now):
+            text = f"({hidden} more '{kind}' {'warning' if hidden == 1 else 'warnings'}{self._see})"
+            self._show(self.format(logging.makeLogRecord({"msg": text, "levelname": "WARNING"})))
 
 
 @contextmanager
-def logging_to(run_folder: Path, show: Callable[[str], None], *, as_json: bool, quiet: bool) -> Iterator[None]:
-    """Log to run.log and, through `show`, to the terminal while inside. Quiet shows errors only."""
-    logger = logging.getLogger("crawler")
-    file = _File(run_folder / "run.log", encoding="utf-8", errors="backslashreplace")
-    file.setFormatter(Format(as_json))
-    terminal = _Terminal(show, logging.ERROR if quiet else logging.WARNING)
+def logging_to(
+    run_folder: Path | None,
+    show: Callable[[str], None],
+    *,
+    as_json: bool,
+    quiet: bool,
+    clock: Callable[[], float] = monotonic,
+) -> Iterator[None]:
+    """Log to run.log (where there is a folder) and, through `show`, to the terminal while inside.
+
+    Quiet shows errors only. A run.log that cannot be opened is told and done without. `clock` gives seconds.
+    """
+    file = _opened(run_folder, show, as_json) if run_folder else None
+    level = logging.ERROR if quiet else logging.WARNING
+    terminal = _Terminal(show, level, clock, see=", see run.log" if file else "")
     terminal.setFormatter(Format(as_json, stamp=False))
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(file)
-    logger.addHandler(terminal)
+    handlers = [file, terminal] if file else [terminal]
+    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, _LEVELS)]
+    for logger, _, _ in before:
+        logger.setLevel(_LEVELS[logger.name])
+        logger.propagate = False
+        for handler in handlers:
+            logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(terminal)
-        logger.removeHandler(file)
-        file.close()
-        logger.level, logger.propagate = before
+        for logger, level, propagate in before:
+            for handler in handlers:
+                logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        for handler in handlers:
+            handler.close()
+
+
+def _opened(run_folder: Path, show: Callable[[str], None], as_json: bool) -> _File | None:
+    path = run_folder / "run.log"
+    formatter = Format(as_json)
+    try:
+        file = _File(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        text = f"{path} cannot be written, so this run has no log: {error}"
+        show(Format(as_json, stamp=False).format(logging.makeLogRecord({"msg": text, "levelname": "WARNING"})))
+        return None
+    file.setFormatter(formatter)
+    return file

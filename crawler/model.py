@@ -205,6 +205,7 @@ class Elapsed:
 class Record:
     """One line of the records: the end of one input. Field order here is the order in the file.
 
+    `change`, `referrer` and `fields` are for runs that compare, crawl and extract; a list has depth 0 and no referrer.
     `body` is a path relative to the run's folder; `reason` a stable slug, None when the outcome is `fetched`;
     `started_at` ISO 8601 UTC of the last attempt; `bytes` after decoding.
     """
@@ -227,9 +228,13 @@ class Record:
     body: str | None
     etag: str | None
     last_modified: str | None
+    change: str | None
+    depth: int
+    referrer: str | None
     length_checked: bool | None
     request_id: str | None
     input: Mapping[str, Any] | None
+    fields: Mapping[str, Any] | None
     place: str | None
     warning: str | None
     error: str | None

@@ -205,7 +205,7 @@ def duration(seconds: float) -> str:
 def _waits(snapshot: Snapshot) -> str:
     """What is waited for, where something is."""
     parts = []
-    if snapshot.next_at is not None and snapshot.in_flight == 0:
+    if snapshot.next_at is not None and snapshot.next_at > 0.5 and snapshot.in_flight == 0:
         parts.append(f"next request in {duration(snapshot.next_at)}")
     if snapshot.longest and snapshot.longest[1] > 2:
         parts.append(f"{duration(snapshot.longest[1])} for {printable(snapshot.longest[0], 60)}")

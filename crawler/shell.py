@@ -38,8 +38,10 @@ class _Shown:
 def run_shown(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -> ExitCode:
     """Run a job under the eyes of whoever started it. Raises CrawlerError."""
     as_json = log_format == "json"
-    # Requests live for seconds and in the thousands: the default thresholds would look at all of them all the time.
-    gc.set_threshold(20_000, 20, 50)
+    # Thousands of requests live for a second: the default thresholds would look through all of them all the time. What
+    # start-up made lives for ever.
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
     files: list[ProgressFile] = []
     with ExitStack() as stack:
 

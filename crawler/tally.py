@@ -14,7 +14,7 @@ import orjson
 
 from crawler.model import Record
 
-_HOSTS = 1_000  # counted one by one; the rest together, so that a tally stays small
+_HOSTS = 10_000  # counted one by one, the rest together: 0.4 MB and 0.25 ms at each commit where they are so many
 OTHER_HOSTS = "(other hosts)"
 _STEP = log(1.1)  # latency buckets are 10 % wide, so a percentile is within 5 %
 
@@ -59,6 +59,9 @@ class Histogram:
         self.buckets: dict[int, int] = {}
         self.maximum = 0.0
 
+    def __repr__(self) -> str:
+        return f"<Histogram of {sum(self.buckets.values())}, median {self.percentile(50)} ms, max {self.maximum} ms>"
+
     def add(self, milliseconds: float) -> None:
         """Count one value."""
         bucket = ceil(log(milliseconds) / _STEP) if milliseconds > 0.01 else -48
@@ -78,22 +81,22 @@ class Histogram:
                 break
         return round(min(float(1.1 ** (bucket - 0.5)), self.maximum), 2)
 
+    def percentiles(self) -> dict[str, float | None]:
+        """p50, p90, p95, p99 and max, in milliseconds."""
+        named = {f"p{percent}": self.percentile(percent) for percent in (50, 90, 95, 99)}
+        return {**named, "max": round(self.maximum, 2) if self.buckets else None}
+
+
+# What a Tally keeps as it stands; the histograms travel as pairs, since keys of JSON are text.
+_COUNTS = ("attempts", "bytes", "failed", "fetched", "first_started", "hosts", "last_started")
+_COUNTS += ("reasons", "retries", "skipped", "statuses")
+_HISTOGRAMS = ("latency", "ttfb")
+
 
 class Tally:
     """Counts of one run."""
 
-    __slots__ = (
-        "attempts",
-        "bytes",
-        "failed",
-        "fetched",
-        "hosts",
-        "latency",
-        "reasons",
-        "retries",
-        "skipped",
-        "statuses",
-    )
+    __slots__ = (*_COUNTS, *_HISTOGRAMS)
 
     def __init__(self) -> None:
         self.fetched = 0
@@ -105,7 +108,14 @@ class Tally:
         self.reasons: dict[str, int] = {}
         self.statuses: dict[str, int] = {}
         self.hosts: dict[str, list[int]] = {}  # host -> fetched, failed or skipped, bytes
+        self.first_started: str | None = None  # ISO 8601 UTC, as in the records, so that text compares as time does
+        self.last_started: str | None = None
         self.latency = Histogram()
+        self.ttfb = Histogram()
+
+    def __repr__(self) -> str:
+        ends = f"{self.fetched} fetched, {self.failed} failed, {self.skipped} skipped"
+        return f"<Tally {ends}, {self.bytes} bytes, {len(self.hosts)} hosts>"
 
     @property
     def done(self) -> int:
@@ -113,7 +123,7 @@ class Tally:
         return self.fetched + self.failed + self.skipped
 
     def add(self, record: Record, host: str) -> None:
-        """Count one end."""
+        """Count one end, under `host`."""
         if record.outcome == "fetched":
             self.fetched += 1
         elif record.outcome == "failed":
@@ -130,27 +140,40 @@ class Tally:
             self.statuses[status] = self.statuses.get(status, 0) + 1
         if record.elapsed_ms is not None:
             self.latency.add(record.elapsed_ms.total)
+            if record.elapsed_ms.ttfb is not None:
+                self.ttfb.add(record.elapsed_ms.ttfb)
+        if record.started_at is not None:
+            self._span(record.started_at)
         counts = self._host(host)
         counts[0 if record.outcome == "fetched" else 1] += 1
         counts[2] += size
 
     def to_json(self) -> bytes:
         """For the checkpoint."""
-        data = {name: getattr(self, name) for name in self.__slots__ if name != "latency"}
-        data["latency"] = [self.latency.maximum, list(self.latency.buckets.items())]
+        data = {name: getattr(self, name) for name in _COUNTS}
+        for name in _HISTOGRAMS:
+            histogram = getattr(self, name)
+            data[name] = [histogram.maximum, list(histogram.buckets.items())]
         return orjson.dumps(data)
 
     @classmethod
     def from_json(cls, text: bytes) -> Tally:
-        """The counts of `to_json`."""
+        """The counts of `to_json`. What an earlier version did not count yet begins at nothing."""
         data: dict[str, Any] = orjson.loads(text)
         tally = cls()
-        maximum, buckets = data.pop("latency")
-        for name, value in data.items():
-            setattr(tally, name, value)
-        tally.latency.maximum = maximum
-        tally.latency.buckets = dict(buckets)
+        for name in _COUNTS:
+            setattr(tally, name, data.get(name, getattr(tally, name)))
+        for name in _HISTOGRAMS:
+            histogram = getattr(tally, name)
+            histogram.maximum, buckets = data.get(name, (0.0, []))
+            histogram.buckets = dict(buckets)
         return tally
+
+    def _span(self, started: str) -> None:
+        if self.first_started is None or started < self.first_started:
+            self.first_started = started
+        if self.last_started is None or started > self.last_started:
+            self.last_started = started
 
     def _host(self, host: str) -> list[int]:
         counts = self.hosts.get(host)

@@ -19,7 +19,7 @@ LAYERS = {
     "jobtext",
     3: "lines sources durable session spool fetch sinks.bodies sinks.jsonl checkpoint commit folders jobfile progress "
     "report logs status",
-    4: "pipeline run",
+    4: "pipeline resume run",
     5: "cli shell flags demo demoapp demofaults demopages demosite __main__",
 }
 # What may know its peers within layers 2 and 3; from any other layer imports go down only.
@@ -39,6 +39,7 @@ PEERS = {
     "sinks.bodies": "durable",
     "sinks.jsonl": "durable",
     "sources": "lines",
+    "spool": "durable",
     "status": "folders progress",
 }
 ROOTS = {"__init__", "sinks.__init__"}  # import nothing of ours, known to all
