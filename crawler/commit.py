@@ -17,16 +17,19 @@ from crawler.checkpoint import Checkpoint, Group, NewRow, Retry, Settled, Source
 from crawler.errors import StorageError
 from crawler.model import Body, Record
 from crawler.sinks.bodies import BodyFiles, Stored
-from crawler.sinks.jsonl import NAME, JsonlRecords
+from crawler.sinks.jsonl import NAME, JsonlRecords, line, with_body
 
 
-class Ending(NamedTuple):
-    """A request's end on its way to disk."""
+class Ending:
+    """A request's end on its way to disk: its record as a line, and a body to store where there is one."""
 
-    settled: Settled
-    record: Record
-    body: Body | None
-    filename: str | None
+    __slots__ = ("line", "settled", "stored")
+
+    def __init__(self, settled: Settled, record: Record, body: Body | None, filename: str | None) -> None:
+        self.settled = settled
+        self.line = line(record)
+        to_store = body is not None and (body.data is not None or body.part is not None)
+        self.stored = Stored(record, body, filename) if body is not None and to_store else None
 
 
 class Batch:
@@ -46,8 +49,14 @@ class Batch:
     def end(self, ending: Ending) -> None:
         """Add an end."""
         self.endings.append(ending)
-        if ending.body is not None and ending.body.data is not None:
-            self.weight += len(ending.body.data)
+        if ending.stored is not None and ending.stored.body.data is not None:
+            self.weight += len(ending.stored.body.data)
+
+
+def _named(end: Ending) -> bytes:
+    """The line of a record, with its body's name once it has one."""
+    name = end.stored.record.body if end.stored is not None else None
+    return with_body(end.line, name) if name is not None else end.line
 
 
 class Recovered(NamedTuple):
@@ -84,11 +93,8 @@ class Outputs:
         number = self._group + 1
         with self._or_nothing():
             if self._bodies is not None:
-                self._bodies.store(
-                    number,
-                    [Stored(end.record, end.body, end.filename) for end in batch.endings if end.body is not None],
-                )
-            self._records.append(end.record for end in batch.endings)
+                self._bodies.store(number, [end.stored for end in batch.endings if end.stored is not None])
+            self._records.append([_named(end) for end in batch.endings])
             if batch.endings:
                 self._records.sync()
             settled = [end.settled for end in batch.endings]

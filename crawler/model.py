@@ -225,7 +225,6 @@ class Record:
     sha256: str | None
     content_type: str | None
     headers: Mapping[str, str] | None
-    body: str | None
     etag: str | None
     last_modified: str | None
     change: str | None
@@ -238,3 +237,4 @@ class Record:
     place: str | None
     warning: str | None
     error: str | None
+    body: str | None  # stands last, since its name is known last (see sinks.jsonl)

@@ -332,6 +332,7 @@ class Pipeline:
             return
         self._frontier.again(request, then.not_before, now, came_from=host)
         if then.slug is not None:
+            self.tally.retries += 1
             due = wall_clock() + then.not_before - now
             self._batch.retries.append(Retry(request.home, request.id, request.attempt, due))
             log.info("retry %s after %s: %s", request.url, then.slug, then.error)
@@ -339,6 +340,7 @@ class Pipeline:
     def end(self, request: Request, end: End) -> None:
         """Put the end of a request into the batch."""
         record = end.record
+        self.tally.add(record, request.home)
         state = _STATES[record.outcome]
         self._batch.end(
             Ending(Settled(request.home, request.id, state, request.attempt), record, end.body, request.filename)
@@ -383,9 +385,6 @@ class Pipeline:
         if not (len(batch) or rows or marks or batch.blocked):
             return
         tally = self.tally
-        for end in batch.endings:
-            tally.add(end.record, end.settled.home)
-        tally.retries += len(batch.retries)
         counted = tally.to_json()
         elapsed = self._start.elapsed + self._loop.time() - self._began
 
@@ -394,8 +393,9 @@ class Pipeline:
                 self._outputs.add_rows(rows, marks)
             self._outputs.write(batch, counted, elapsed)
 
+        counts = _counts(tally)
         await self._stored(write)
-        self._committed = _counts(tally)
+        self._committed = counts
         self._room.set()
 
     async def _stored(self, work: Callable[[], T]) -> T:

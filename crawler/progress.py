@@ -2,12 +2,13 @@
 
 Does: render Snapshots. Must not know the pipeline, nor keep time itself: `update` is called with each Snapshot and
 shows it when it is due by the snapshot's own clock. Invariant: one line a time, in a stable order of keys, without
-control characters.
+control characters; a stream that fails never ends a run.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
@@ -18,10 +19,11 @@ from crawler.tally import Snapshot
 from crawler.urls import printable
 
 if TYPE_CHECKING:
-    from rich.console import ConsoleRenderable, Group
-    from rich.live import Live
+    from rich.console import Group
+    from rich.text import Text
 
-EVERY = 10.0  # seconds between plain lines
+EVERY = 10.0  # seconds between lines
+_SLOW = 2.0  # seconds after which the oldest request in flight is worth a word
 
 
 class Progress(Protocol):
@@ -35,113 +37,129 @@ class Progress(Protocol):
         """Show a line of text; it must be printable."""
         ...
 
-    def close(self) -> None:
-        """The run is over."""
+    def close(self, last: Snapshot | None = None) -> None:
+        """The run is over; `last` is how it stood then."""
         ...
+
+
+class Cadence:
+    """When the next line is due: the first after one span of seconds, then one in each."""
+
+    def __init__(self, every: float = EVERY) -> None:
+        self._every = every
+        self._next: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Is a line due; then the next is due a span from now, however late this one is."""
+        if self._next is not None and now < self._next:
+            return False
+        first, self._next = self._next is None, now + self._every
+        return not first
 
 
 class LineProgress:
     """A line every ten seconds: text that greps well, or JSON."""
 
-    def __init__(self, stream: IO[str], *, as_json: bool) -> None:
+    def __init__(self, stream: IO[str] | None, *, as_json: bool, every: float = EVERY) -> None:
         self._stream = stream
         self._line = json_line if as_json else plain_line
-        self._shown_at = 0.0
+        self._cadence = Cadence(every)
 
     def update(self, snapshot: Snapshot) -> None:
-        """Print when ten seconds have passed."""
-        if snapshot.at - self._shown_at >= EVERY or snapshot.at < self._shown_at:
-            if self._shown_at:
-                self.message(self._line(snapshot))
-            self._shown_at = snapshot.at
+        """Print when a line is due. The time at work counts, since the wall clock may be put back."""
+        if self._cadence.due(snapshot.elapsed):
+            self.message(self._line(snapshot))
 
     def message(self, text: str) -> None:
-        """Print a line; a closed stderr is no reason to end a run."""
-        try:
-            print(text, file=self._stream, flush=True)
-        except (OSError, ValueError):
+        """Print a line; a stderr that is closed or gone is no reason to end a run."""
+        if self._stream is None:  # print() would take stdout
             return
+        with suppress(OSError, ValueError):
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
-    def close(self) -> None:
-        """Nothing to take down."""
+    def close(self, last: Snapshot | None = None) -> None:
+        """Print the last moment where it is given."""
+        if last is not None:
+            self.message(self._line(last))
 
 
-class QuietProgress:
-    """Shows errors only."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._lines = LineProgress(stream, as_json=False)
+class QuietProgress(LineProgress):
+    """Shows nothing but messages: what is quiet lets through is worth it."""
 
     def update(self, snapshot: Snapshot) -> None:
         """Shows nothing."""
 
-    def message(self, text: str) -> None:
-        """Print: what is quiet lets through is worth it."""
-        self._lines.message(text)
-
-    def close(self) -> None:
-        """Nothing to take down."""
+    def close(self, last: Snapshot | None = None) -> None:
+        """Shows nothing."""
 
 
 class BarProgress:
-    """The live bar of a terminal (rich)."""
+    """The live bar of a terminal (rich): two lines, and a third where something is waited for."""
 
     def __init__(self, stream: IO[str]) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._console = Console(file=stream)
-        self._live: Live = Live(console=self._console, refresh_per_second=8, transient=True)
-        self._live.start()
+        # Drawn at each update: no thread is needed. stdout stays as it is, since it may be a file or pipe.
+        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+        with suppress(OSError, ValueError):
+            self._live.start()
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
-        self._live.update(self._drawn(snapshot))
+        with suppress(OSError, ValueError):
+            self._live.update(self._drawn(snapshot), refresh=True)
 
     def message(self, text: str) -> None:
-        """Print above the bar."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print above the bar; `text` is no markup, and long lines are left to the terminal."""
+        with suppress(OSError, ValueError):
+            self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
-    def close(self) -> None:
-        """Give the terminal back."""
-        self._live.stop()
+    def close(self, last: Snapshot | None = None) -> None:
+        """Give the terminal back; the bar vanishes, for the summary says it all."""
+        with suppress(OSError, ValueError):
+            self._live.stop()
 
     def _drawn(self, snapshot: Snapshot) -> Group:
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
         width = self._console.width
-        total = max(snapshot.known, 1)
-        head = Table.grid(padding=(0, 1))
-        more = "+" if snapshot.importing else ""
-        share = f"{100 * snapshot.done // total:3d}%"
-        counts = f"{snapshot.done:,}/{snapshot.known:,}{more}"
-        bar = ProgressBar(
-            total=total, completed=snapshot.done, width=max(10, width - len(counts) - len(snapshot.job[:20]) - 9)
-        )
-        head.add_row(Text(snapshot.job[:20], "bold"), bar, share, counts)
-        facts = [f"{snapshot.rate:.0f}/s", f"{size(snapshot.byte_rate)}/s", f"{snapshot.in_flight} in flight"]
-        if snapshot.retries:
-            facts.append(f"{snapshot.retries:,} retries")
-        facts.append(f"eta {duration(snapshot.eta)}" if snapshot.eta is not None else duration(snapshot.elapsed))
-        failed = Text(f"  {snapshot.failed:,} failed", "red") if snapshot.failed else Text("")
-        lines: list[ConsoleRenderable] = [
-            head,
-            Text("  " + " · ".join(facts), no_wrap=True, overflow="ellipsis") + failed,
-        ]
+        lines = [self._head(snapshot, width), Text("  " + _facts(snapshot, width - 2))]
         if waits := _waits(snapshot):
-            lines.append(Text("  " + waits, "dim", no_wrap=True, overflow="ellipsis"))
+            lines.append(Text("  " + waits, "dim"))
+        if snapshot.failed:
+            lines[1].highlight_regex(r"[\d,]+ failed", "red")
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*lines)
+
+    def _head(self, snapshot: Snapshot, width: int) -> Text:
+        from rich.text import Text
+
+        done, full = ("#", "-") if self._console.options.ascii_only else ("━", "─")
+        name = Text(printable(snapshot.job), "bold")
+        name.truncate(20, overflow="ellipsis")
+        share, counts = _share(snapshot), f"{snapshot.done:,}/{snapshot.known:,}{'+' if snapshot.importing else ''}"
+        cells = max(0, width - name.cell_len - len(counts) - 8)
+        filled = cells * share // 100
+        bar = ((done * filled, "green"), (full * (cells - filled), "dim"))
+        return Text.assemble(name, " ", *bar, f" {share:3d}% {counts}")
 
 
 class ProgressFile:
     """progress.jsonl in the run's folder: a line every ten seconds and one at the end."""
 
     def __init__(self, run_folder: Path) -> None:
-        self._file = open(run_folder / "progress.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        path, self._file, torn = run_folder / "progress.jsonl", None, False
+        with suppress(OSError):  # no room or no right to write: whatever matters more will meet it, and say so
+            torn = path.exists() and _torn(path)
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         self._lines = LineProgress(self._file, as_json=True)
+        if torn:
+            self._lines.message("")
 
     def update(self, snapshot: Snapshot) -> None:
         """Append when due."""
@@ -149,44 +167,64 @@ class ProgressFile:
 
     def close(self, last: Snapshot) -> None:
         """Append the last moment."""
-        self._lines.message(json_line(last))
-        self._file.close()
+        self._lines.close(last)
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
 
 
-def choose(stream: IO[str], *, quiet: bool, as_json: bool) -> Progress:
-    """The display that fits: nothing when quiet, a bar on a terminal, lines elsewhere."""
+def _torn(path: Path) -> bool:
+    """Does a file end within a line, as a full disk leaves it. Raises OSError."""
+    with open(path, "rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def choose(stream: IO[str] | None, *, quiet: bool, as_json: bool) -> Progress:
+    """The display that fits: nothing when quiet, a bar on a terminal, lines elsewhere. None is a closed stderr."""
     if quiet:
-        return QuietProgress(stream)
-    if not as_json and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        return QuietProgress(stream, as_json=as_json)
+    if stream is not None and not as_json and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return BarProgress(stream)
     return LineProgress(stream, as_json=as_json)
 
 
 def plain_line(snapshot: Snapshot) -> str:
-    """One moment as a line of text."""
-    done, known = snapshot.done, snapshot.known
-    share = f"{100 * done // known}%" if known else "0%"
-    eta = f" eta={duration(snapshot.eta)}" if snapshot.eta is not None else ""
-    waits = f" ({_waits(snapshot)})" if _waits(snapshot) else ""
-    at = f"{datetime.fromtimestamp(snapshot.at):%H:%M:%S}"
-    speed = f"{snapshot.rate:.1f}/s {size(snapshot.byte_rate)}/s"
-    ends = f"fetched={snapshot.fetched} failed={snapshot.failed} skipped={snapshot.skipped} retries={snapshot.retries}"
-    left = f"in_flight={snapshot.in_flight} waiting={snapshot.waiting} hosts={snapshot.hosts}{eta}{waits}"
-    return f"{at} {snapshot.job} {done}/{known}{'+' if snapshot.importing else ''} {share} {speed} {ends} {left}"
+    """One moment as a line of text; every key is always there but `state` (when not running) and `slowest url`."""
+    more = "+" if snapshot.importing else ""
+    eta = duration(snapshot.eta) if snapshot.eta is not None else "?"
+    waits = [f"{snapshot.hosts_waiting} waiting"] if snapshot.hosts_waiting else []
+    if snapshot.next_at is not None:
+        waits.append(f"next in {duration(snapshot.next_at)}")
+    parts = [
+        f"{datetime.fromtimestamp(snapshot.at):%H:%M:%S} {printable(snapshot.job)}",
+        f"{snapshot.done}/{snapshot.known}{more} {_share(snapshot)}%",
+        f"{snapshot.rate:.1f}/s {size(snapshot.byte_rate)}/s",
+        f"fetched={snapshot.fetched} failed={snapshot.failed} skipped={snapshot.skipped} retries={snapshot.retries}",
+        f"in_flight={snapshot.in_flight} waiting={snapshot.waiting} hosts={snapshot.hosts}",
+        *([f"({', '.join(waits)})"] if waits else []),
+        f"eta={eta}",
+        *([f"state={snapshot.state}"] if snapshot.state != "running" else []),
+    ]
+    if snapshot.longest and snapshot.longest[1] > _SLOW:
+        parts.append(f"slowest={duration(snapshot.longest[1])} url={printable(snapshot.longest[0])}")
+    return " ".join(parts)
 
 
 def json_line(snapshot: Snapshot) -> str:
-    """One moment as a line of JSON; the keys are those of Snapshot."""
-    data = snapshot._asdict()
+    """One moment as a line of JSON; the keys are those of Snapshot, all of them always there."""
+    data = {key: round(value, 3) if isinstance(value, float) else value for key, value in snapshot._asdict().items()}
     if snapshot.longest:
-        data["longest"] = {"url": snapshot.longest[0], "age": round(snapshot.longest[1], 3)}
+        data["longest"] = {"url": printable(snapshot.longest[0], 2000), "age": round(snapshot.longest[1], 3)}
     return orjson.dumps({"event": "progress", **data}).decode()
 
 
 def size(number: float) -> str:
     """Bytes for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
+        if number < 1023.95:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} TiB"
@@ -195,18 +233,45 @@ def size(number: float) -> str:
 def duration(seconds: float) -> str:
     """Seconds for people."""
     whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
     if whole < 60:
-        return f"{seconds:.1f}s" if seconds < 10 else f"{whole}s"
+        return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    if whole < 48 * 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def _share(snapshot: Snapshot) -> int:
+    return min(100, 100 * snapshot.done // snapshot.known) if snapshot.known else 0
+
+
+def _facts(snapshot: Snapshot, width: int) -> str:
+    """The second line of the bar: the weightiest facts first, and as many as fit whole."""
+    rate = f"{snapshot.rate:,.0f}/s" if snapshot.rate >= 100 else f"{snapshot.rate:.1f}/s"
+    facts = [rate, f"{size(snapshot.byte_rate)}/s"]
+    if snapshot.failed:
+        facts.append(f"{snapshot.failed:,} failed")
+    facts.append(f"eta {duration(snapshot.eta)}" if snapshot.eta is not None else duration(snapshot.elapsed))
+    facts += [f"{snapshot.in_flight:,} in flight", size(snapshot.bytes)]
+    if snapshot.retries:
+        facts.append(f"{snapshot.retries:,} retries")
+    while len(facts) > 1 and len(" · ".join(facts)) > width:
+        facts.pop()
+    return " · ".join(facts)
 
 
 def _waits(snapshot: Snapshot) -> str:
     """What is waited for, where something is."""
     parts = []
-    if snapshot.next_at is not None and snapshot.next_at > 0.5 and snapshot.in_flight == 0:
+    if snapshot.state == "draining":
+        parts.append(f"stopping: {snapshot.in_flight:,} in flight may end, Ctrl-C again cuts them")
+    if snapshot.hosts_waiting:
+        parts.append(f"{snapshot.hosts_waiting:,} of {snapshot.hosts:,} hosts wait")
+    if snapshot.next_at is not None:
         parts.append(f"next request in {duration(snapshot.next_at)}")
-    if snapshot.longest and snapshot.longest[1] > 2:
-        parts.append(f"{duration(snapshot.longest[1])} for {printable(snapshot.longest[0], 60)}")
+    if snapshot.longest and snapshot.longest[1] > _SLOW:
+        parts.append(f"{duration(snapshot.longest[1])} for {printable(snapshot.longest[0])}")
     return ", ".join(parts)

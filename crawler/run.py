@@ -100,7 +100,13 @@ def _opened(job: Job, folder: JobFolder, *, fresh: bool) -> Iterator[_Opened]:
         run_folder = folder.make_run(taken.run)
         layout = job.output.layout if job.output.bodies == "files" else None
         outputs = Outputs(checkpoint, taken.run, run_folder, layout)
-        rules = Rules(taken.run, job.retry, job.request.accepts, job.limits.max_redirects, job.output.headers_in_record)
+        rules = Rules(
+            taken.run,
+            job.retry,
+            job.request.accepted.__contains__,
+            job.limits.max_redirects,
+            job.output.headers_in_record,
+        )
         yield _Opened(job, checkpoint, taken, outputs, rules, _defaults(job))
 
 
@@ -203,7 +209,7 @@ def _fetch_rules(opened: _Opened) -> FetchRules:
     return FetchRules(
         run=opened.taken.run,
         headers={name: value for name, value in headers.items() if name not in harmless(headers)},
-        accepts=job.request.accepts,
+        accepts=job.request.accepted.__contains__,
         max_body=job.limits.max_body,
         limits=Limits(timeouts.connect, timeouts.read, timeouts.total, timeouts.stall, timeouts.min_speed),
         keep=Keep(str(opened.outputs.folder / PARTS) if job.output.bodies == "files" else None),

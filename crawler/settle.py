@@ -179,7 +179,6 @@ def _record(
         sha256=None,
         content_type=None,
         headers=None,
-        body=None,
         etag=None,
         last_modified=None,
         change=None,
@@ -192,6 +191,7 @@ def _record(
         place=str(request.place) if request.place else None,
         warning=None,
         error=fault.error if fault else None,
+        body=None,
     )
 
 

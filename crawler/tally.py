@@ -88,8 +88,10 @@ class Histogram:
 
 
 # What a Tally keeps as it stands; the histograms travel as pairs, since keys of JSON are text.
-_COUNTS = ("attempts", "bytes", "failed", "fetched", "first_started", "hosts", "last_started")
-_COUNTS += ("reasons", "retries", "skipped", "statuses")
+_COUNTS = (
+    *("attempts", "bytes", "failed", "fetched", "retries", "skipped"),
+    *("first_started", "last_started", "hosts", "reasons", "statuses"),
+)
 _HISTOGRAMS = ("latency", "ttfb")
 
 

@@ -66,7 +66,6 @@ def record_of(id: int, body: bytes | None = b"", *, url: str | None = None, kind
         sha256=None if body is None else sha256(body).hexdigest(),
         content_type=kind,
         headers=None,
-        body=None,
         etag=None,
         last_modified=None,
         change=None,
@@ -79,6 +78,7 @@ def record_of(id: int, body: bytes | None = b"", *, url: str | None = None, kind
         place=None,
         warning=None,
         error=None,
+        body=None,
     )
 
 

@@ -17,7 +17,7 @@ from crawler.checkpoint import FETCHED, Checkpoint, NewRow, Retry, Settled, Sour
 from crawler.commit import Batch, Ending, Outputs
 from crawler.errors import StorageError
 from crawler.model import Body, Request
-from crawler.sinks.bodies import BodyFiles, Stored
+from crawler.sinks.bodies import BodyFiles
 from crawler.sinks.jsonl import NAME, JsonlRecords
 from tests.fakes import record_of
 
@@ -85,7 +85,7 @@ class Process:
         batch = batch_of(items, self.folder)
         self.outputs.add_rows(rows_of(items), [SourceMark(0, "s", "x", items[-1].id, False)])
         self.outputs.write(batch, b"tally", 1.0)
-        return [end.record.body for end in batch.endings]
+        return [end.stored.record.body if end.stored else None for end in batch.endings]
 
     def die(self, items: list[Item], crash: Crash) -> list[str | None]:
         """Do what `commit` does up to a point, then go without a word."""
@@ -94,17 +94,17 @@ class Process:
         endings = batch_of(items, self.folder).endings
         before = tree(self.folder)
         if crash.announced:
-            stored = [Stored(end.record, end.body, end.filename) for end in endings if end.body is not None]
+            stored = [end.stored for end in endings if end.stored is not None]
             BodyFiles(self.folder, self.layout).store(self.checkpoint.group + 1, stored)
             for name in sorted(tree(self.folder / "bodies").keys() - tree_names(before))[crash.files :]:
                 os.rename(self.folder / "bodies" / name, self.folder / "parts" / name.replace("/", "_"))
         records = JsonlRecords(self.folder, self.checkpoint.segment(NAME))
-        records.append(end.record for end in endings)
+        records.append(end.line for end in endings)
         records.close()
         committed = self.checkpoint.segment(NAME).length
         os.truncate(self.folder / NAME, min(committed + crash.records, os.path.getsize(self.folder / NAME)))
         self.close(finished=False)
-        return [end.record.body for end in endings]
+        return [end.stored.record.body if end.stored else None for end in endings]
 
     def close(self, *, finished: bool) -> None:
         self.outputs.close(finished=finished)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crawler.durable import EMPTY
 from crawler.model import Elapsed, Record
-from crawler.sinks.jsonl import NAME, JsonlRecords
+from crawler.sinks.jsonl import NAME, JsonlRecords, line
 from tests.fakes import record_of
 
 ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20)
@@ -29,7 +29,7 @@ def test_each_record_is_a_line_in_field_order(tmp_path: Path) -> None:
     record.elapsed_ms = Elapsed(0.5, None, 12.25, 13.0)
     record.headers, record.input = {"etag": '"a"'}, {"column": ["any", 1, None]}
     records = JsonlRecords(tmp_path, EMPTY)
-    records.append([record, record_of(8, None)])
+    records.append(map(line, [record, record_of(8, None)]))
     records.close()
     first, second = lines_of(tmp_path)
     assert first == asdict(record)
@@ -46,7 +46,7 @@ def test_text_comes_back_as_it_was(tmp_path_factory: Any, texts: list[tuple[str,
     for error, headers in texts:
         record = record_of(1, None)
         record.error, record.headers = error, headers
-        records.append([record])
+        records.append(map(line, [record]))
     records.close()
     data = (folder / NAME).read_bytes()
     assert [(line["error"], line["headers"]) for line in map(orjson.loads, data.split(b"\n")[:-1])] == texts
@@ -61,11 +61,11 @@ def test_bytes_that_are_no_text_cannot_stop_the_run(tmp_path_factory: Any, etag:
     record = record_of(1, b"")
     record.etag, record.headers = etag, headers
     records = JsonlRecords(folder, EMPTY)
-    records.append([record_of(0, b""), record])
+    records.append(map(line, [record_of(0, b""), record]))
     records.close()
-    line = lines_of(folder)[1]
+    second = lines_of(folder)[1]
     shown = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in etag)
-    assert (line["id"], line["etag"]) == (1, shown)
+    assert (second["id"], second["etag"]) == (1, shown)
 
 
 def test_numbers_beyond_json_are_written_as_text(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_numbers_beyond_json_are_written_as_text(tmp_path: Path) -> None:
     record = record_of(1, b"")
     record.input = {"n": 10**30, "m": -(2**63), "deep": [{"n": -(10**30)}]}
     records = JsonlRecords(tmp_path, EMPTY)
-    records.append([record])
+    records.append(map(line, [record]))
     records.close()
     assert lines_of(tmp_path)[0]["input"] == {"n": str(10**30), "m": -(2**63), "deep": [{"n": str(-(10**30))}]}
 
@@ -81,15 +81,15 @@ def test_numbers_beyond_json_are_written_as_text(tmp_path: Path) -> None:
 def test_what_was_not_committed_is_dropped(tmp_path: Path) -> None:
     """A new start at the committed mark tells how many bytes went, and goes on behind the last committed line."""
     records = JsonlRecords(tmp_path, EMPTY)
-    records.append([record_of(1, b"")])
+    records.append(map(line, [record_of(1, b"")]))
     records.sync()
     name, mark = records.mark()
-    records.append([record_of(2, b"")])
+    records.append(map(line, [record_of(2, b"")]))
     records.close()
     again = JsonlRecords(tmp_path, mark)
     assert name == NAME
     assert again.dropped > 0
-    again.append([record_of(3, b"")])
+    again.append(map(line, [record_of(3, b"")]))
     again.close()
     assert [line["id"] for line in lines_of(tmp_path)] == [1, 3]
 

@@ -1,0 +1,332 @@
+"""What a run shows while it works: lines, JSON, the bar of a terminal, the file in the run's folder."""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from crawler.progress import (
+    BarProgress,
+    Cadence,
+    LineProgress,
+    Progress,
+    ProgressFile,
+    QuietProgress,
+    choose,
+    duration,
+    json_line,
+    plain_line,
+    size,
+)
+from crawler.tally import Snapshot
+
+NASTY = "https://x.example/\x1b[2J\r\n\u202e\x9b31m\ud800"
+CALM = Snapshot(
+    job="quickstart",
+    run="r1",
+    state="running",
+    at=1_700_000_000.0,
+    elapsed=12.0,
+    known=512,
+    importing=False,
+    waiting=170,
+    in_flight=32,
+    fetched=300,
+    failed=10,
+    skipped=0,
+    retries=4,
+    bytes=34 * 2**20,
+    rate=42.1234567,
+    byte_rate=1.2 * 2**20,
+    eta=5.0,
+    hosts=12,
+    hosts_waiting=0,
+    next_at=None,
+    longest=None,
+)
+BUSY = CALM._replace(
+    state="draining", hosts_waiting=3, next_at=0.8, importing=True, eta=None, longest=("https://slow.example/x", 12.0)
+)
+HUGE = BUSY._replace(
+    job="a-job-with-a-very-long-name-indeed",
+    known=10**9,
+    fetched=5 * 10**8,
+    failed=10**7,
+    retries=10**8,
+    bytes=10**15,
+    longest=("https://slow.example/" + "長い" * 200, 1e5),
+)
+
+
+class Tty(io.StringIO):
+    """A terminal that can go away."""
+
+    gone = False
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self.gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+
+@pytest.fixture
+def tty(monkeypatch: pytest.MonkeyPatch) -> Tty:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    return Tty()
+
+
+def visible(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def keys(line: str) -> list[str]:
+    return re.findall(r"(\w+)=", line)
+
+
+def test_a_plain_line_says_all_in_one_order() -> None:
+    """The line greps well: counts, speed, key=value pairs."""
+    assert plain_line(CALM).split(" ", 1)[1] == (
+        "quickstart 310/512 60% 42.1/s 1.2 MiB/s fetched=300 failed=10 skipped=0 retries=4 "
+        "in_flight=32 waiting=170 hosts=12 eta=5.0s"
+    )
+
+
+def test_a_plain_line_says_what_is_waited_for() -> None:
+    """Hosts that may not be asked yet, the next moment, an unknown end, the state and the slowest request are named."""
+    assert plain_line(BUSY).endswith(
+        "hosts=12 (3 waiting, next in 0.8s) eta=? state=draining slowest=12s url=https://slow.example/x"
+    )
+    assert "310/512+ " in plain_line(BUSY)
+
+
+def test_the_keys_stand_in_one_order_whatever_happens() -> None:
+    """What is there at times comes after what is always there."""
+    assert keys(plain_line(BUSY))[: len(keys(plain_line(CALM)))] == keys(plain_line(CALM))
+
+
+def test_a_json_line_has_every_key_at_all_times() -> None:
+    """A reader finds the same keys in a calm and in a busy moment, numbers rounded to thousandths."""
+    calm, busy = orjson.loads(json_line(CALM)), orjson.loads(json_line(BUSY))
+    assert list(calm) == list(busy) == ["event", *Snapshot._fields]
+    assert (calm["event"], calm["rate"], calm["longest"]) == ("progress", 42.123, None)
+    assert busy["longest"] == {"url": "https://slow.example/x", "age": 12.0}
+
+
+def test_no_control_character_reaches_a_stream(tty: Tty) -> None:
+    """A URL with escapes, newlines, direction marks or lone surrogates is shown inert."""
+    snapshot = BUSY._replace(state="running", longest=(NASTY, 12.0), job="j\x1b[2J")
+    bar = BarProgress(tty)
+    bar.update(snapshot)
+    bar.close()
+    lines = visible(tty.getvalue()).replace("\r", "").replace("\n", "")
+    for text in (plain_line(snapshot), json_line(snapshot), lines):
+        assert re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text) is None
+        assert "x.example" in text
+
+
+def test_percent_is_never_above_what_is_done() -> None:
+    """One input short of the end is 99 %, and an unknown total is 0 %."""
+    assert " 99% " in plain_line(CALM._replace(fetched=999, failed=0, known=1000))
+    assert " 0% " in plain_line(CALM._replace(fetched=0, failed=0, known=0))
+
+
+@given(ticks=st.lists(st.floats(0.0, 30.0), max_size=60), every=st.floats(0.5, 20.0))
+def test_lines_keep_their_distance(ticks: list[float], every: float) -> None:
+    """No two lines are closer than the span, and none is put off beyond the first look after it."""
+    cadence, now, last = Cadence(every), 0.0, 0.0
+    assert not cadence.due(now)
+    for tick in ticks:
+        now += tick
+        due = cadence.due(now)
+        assert due == (now >= last + every)
+        last = now if due else last
+
+
+def test_lines_come_by_the_time_at_work() -> None:
+    """A wall clock that is put back or forward neither holds lines up nor brings them early."""
+    stream = io.StringIO()
+    lines = LineProgress(stream, as_json=False)
+    for elapsed, at in ((0.2, 9000.0), (5.0, 99999.0), (10.3, 10.0), (12.0, 99999.0), (20.4, 11.0)):
+        lines.update(CALM._replace(elapsed=elapsed, at=at))
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_the_last_moment_is_shown_where_it_is_given() -> None:
+    """A run that is shorter than the span still leaves one line."""
+    stream = io.StringIO()
+    lines = LineProgress(stream, as_json=True)
+    lines.update(CALM)
+    lines.close(CALM._replace(state="finished"))
+    assert [orjson.loads(line)["state"] for line in stream.getvalue().splitlines()] == ["finished"]
+
+
+def test_quiet_shows_messages_alone() -> None:
+    """Cron mails what goes wrong, not how it goes."""
+    stream = io.StringIO()
+    quiet = QuietProgress(stream, as_json=False)
+    for elapsed in (0.0, 11.0, 22.0):
+        quiet.update(CALM._replace(elapsed=elapsed))
+    quiet.message("wrong")
+    quiet.close(CALM)
+    assert stream.getvalue() == "wrong\n"
+
+
+@pytest.mark.parametrize("snapshot", [CALM, BUSY, HUGE])
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_the_bar_never_wraps(tty: Tty, monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, width: int) -> None:
+    """Whatever the numbers and the width, a line of the bar is at most as wide as the terminal, and at most three."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    bar = BarProgress(tty)
+    tty.truncate(tty.seek(0))
+    bar.update(snapshot)
+    lines = visible(tty.getvalue()).replace("\r", "").strip("\n").split("\n")
+    assert len(lines) == (2 if snapshot is CALM else 3)
+    assert max(cell_len(line) for line in lines) <= width
+    bar.close()
+
+
+def test_the_bar_says_what_matters_at_eighty_columns(tty: Tty) -> None:
+    """Count, share, rate, bytes, failures and the slowest request are all there."""
+    bar = BarProgress(tty)
+    bar.update(BUSY._replace(state="running"))
+    shown = visible(tty.getvalue())
+    for text in ("310/512+", "60%", "42.1/s", "1.2 MiB/s", "10 failed", "3 of 12 hosts wait", "12s for https://slow"):
+        assert text in shown
+    bar.close()
+
+
+def test_the_bar_grows_with_what_is_done(tty: Tty) -> None:
+    """No part of the bar is filled at the start, all of it at the end."""
+    bar = BarProgress(tty)
+    bar.update(CALM._replace(fetched=0, failed=0))
+    assert "━" not in tty.getvalue()
+    tty.truncate(tty.seek(0))
+    bar.update(CALM._replace(fetched=502, failed=10))
+    assert "━" in tty.getvalue()
+    assert "─" not in tty.getvalue()
+    bar.close()
+
+
+def test_the_terminal_is_given_back(tty: Tty) -> None:
+    """The cursor that was hidden is shown again, stderr is what it was, and stdout was never touched."""
+    before = sys.stdout, sys.stderr
+    bar = BarProgress(tty)
+    bar.update(CALM)
+    assert sys.stdout is before[0]
+    bar.close()
+    assert tty.getvalue().rindex("\x1b[?25h") > tty.getvalue().rindex("\x1b[?25l")
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_a_message_above_the_bar_stands_as_it_is(tty: Tty) -> None:
+    """Text of others is neither markup nor emoji, and a long line is not broken."""
+    bar = BarProgress(tty)
+    text = "failed https://x.example/[red]:smile:[/red]/" + "y" * 100
+    bar.message(text)
+    bar.close()
+    assert text in tty.getvalue()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_that_goes_away_does_not_end_the_run(tty: Tty, as_json: bool) -> None:
+    """After a hang-up nothing is shown and nothing is raised."""
+    shown: Progress
+    for shown in (choose(tty, quiet=False, as_json=as_json), QuietProgress(tty, as_json=as_json)):
+        tty.gone = True
+        shown.update(CALM)
+        shown.message("text")
+        shown.close(CALM)
+        tty.gone = False
+
+
+def test_a_closed_stderr_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Started with stderr closed there is no stream: nothing goes to stdout instead."""
+    shown = choose(None, quiet=False, as_json=False)
+    shown.message("text")
+    shown.close(CALM)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_display_fits_its_stream(tty: Tty, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar on a terminal alone; not for JSON, pipes, quiet, or a terminal that can do nothing."""
+    bar = choose(tty, quiet=False, as_json=False)
+    assert isinstance(bar, BarProgress)
+    bar.close()
+    assert type(choose(tty, quiet=False, as_json=True)) is LineProgress
+    assert type(choose(io.StringIO(), quiet=False, as_json=False)) is LineProgress
+    assert type(choose(tty, quiet=True, as_json=False)) is QuietProgress
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(choose(tty, quiet=False, as_json=False)) is LineProgress
+
+
+def test_the_file_keeps_a_line_now_and_then_and_the_last(tmp_path: Path) -> None:
+    """Lines come each ten seconds, the end is always there, and a resumed run appends."""
+    for start in (0.0, 100.0):
+        file = ProgressFile(tmp_path)
+        for tick in range(101):
+            file.update(CALM._replace(elapsed=start + tick / 4))
+        file.close(CALM._replace(elapsed=start + 25.5))
+    lines = [orjson.loads(line) for line in (tmp_path / "progress.jsonl").read_bytes().splitlines()]
+    assert [line["elapsed"] for line in lines] == [10.0, 20.0, 25.5, 110.0, 120.0, 125.5]
+
+
+def test_a_torn_line_of_the_file_spoils_no_other(tmp_path: Path) -> None:
+    """What a full disk cut short stays a line of its own."""
+    (tmp_path / "progress.jsonl").write_text('{"event":"prog')
+    ProgressFile(tmp_path).close(CALM)
+    torn, whole = (tmp_path / "progress.jsonl").read_text().splitlines()
+    assert torn == '{"event":"prog'
+    assert orjson.loads(whole)["fetched"] == 300
+
+
+def test_a_full_disk_costs_the_file_only(tmp_path: Path) -> None:
+    """Neither a line nor the close raises when there is no room."""
+    (tmp_path / "progress.jsonl").symlink_to("/dev/full")
+    file = ProgressFile(tmp_path)
+    file.update(CALM)
+    file.update(CALM._replace(elapsed=30.0))
+    file.close(CALM)
+
+
+def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path: Path) -> None:
+    """A file that cannot be opened is done without."""
+    file = ProgressFile(tmp_path / "absent")
+    file.update(CALM)
+    file.close(CALM)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1023.97, "1.0 KiB"), (1024**2 - 1, "1.0 MiB"), (5 * 1024**4, "5.0 TiB")],
+)
+def test_sizes_for_people(number: float, text: str) -> None:
+    """Each size is told in the unit that fits, never as 1024 of the lesser one."""
+    assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *[(0.84, "0.8s"), (9.97, "10s"), (59.6, "1m00s"), (3599.7, "1h00m")],
+        *[(86400, "24h00m"), (3 * 86400 + 7200, "3d02h")],
+    ],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    """Each time is told with two units at most, never as 60 of the lesser one."""
+    assert duration(seconds) == text
