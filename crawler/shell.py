@@ -11,6 +11,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import click
 import uvloop
 
 from crawler.errors import ExitCode
@@ -18,7 +19,7 @@ from crawler.jobfile import LoadedJob
 from crawler.logs import logging_to
 from crawler.progress import Progress, ProgressFile, choose
 from crawler.report import final_lines, summarize, write_summary
-from crawler.run import Ended, Options, run_job
+from crawler.run import Options, run_job
 from crawler.tally import Snapshot
 
 
@@ -34,6 +35,12 @@ class _Shown:
         self._progress.update(snapshot)
         self._file.update(snapshot)
 
+    def close(self, last: Snapshot | None) -> None:
+        """The run is over, well (`last` is how it stood) or not."""
+        self._progress.close(last)
+        if last is not None:
+            self._file.close(last)
+
 
 def run_shown(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -> ExitCode:
     """Run a job under the eyes of whoever started it. Raises CrawlerError."""
@@ -42,24 +49,24 @@ def run_shown(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -
     # start-up made lives for ever.
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    files: list[ProgressFile] = []
+    displays: list[_Shown] = []
+    last: Snapshot | None = None
     with ExitStack() as stack:
 
         def shown(run_folder: Path) -> _Shown:
             progress = choose(sys.stderr, quiet=quiet, as_json=as_json)
-            stack.callback(progress.close)
             stack.enter_context(logging_to(run_folder, progress.message, as_json=as_json, quiet=quiet))
-            files.append(ProgressFile(run_folder))
-            return _Shown(progress, files[0])
+            displays.append(_Shown(progress, ProgressFile(run_folder)))
+            return displays[0]
 
-        ended = uvloop.run(run_job(loaded, Options(fresh=fresh, signals=True), shown))
-        files[0].close(ended.snapshot)
-    _last_words(ended, quiet=quiet and ended.exit_code == ExitCode.OK)
-    return ended.exit_code
-
-
-def _last_words(ended: Ended, *, quiet: bool) -> None:
+        try:
+            ended = uvloop.run(run_job(loaded, Options(fresh=fresh, signals=True), shown))
+            last = ended.snapshot
+        finally:
+            for display in displays:
+                display.close(last)
     summary = summarize(ended.tally, ended.snapshot, ended.started, ended.exit_code)
     write_summary(ended.run_folder, summary)
-    if not quiet:
-        print("\n".join(final_lines(summary, ended.run_folder)), file=sys.stderr)
+    if not as_json and not (quiet and ended.exit_code == ExitCode.OK):
+        click.echo("\n".join(final_lines(summary, ended.run_folder)), err=True)
+    return ended.exit_code

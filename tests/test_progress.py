@@ -140,9 +140,10 @@ def test_no_control_character_reaches_a_stream(tty: Tty) -> None:
 
 
 def test_percent_is_never_above_what_is_done() -> None:
-    """One input short of the end is 99 %, and an unknown total is 0 %."""
+    """One input short of the end is 99 %, an unknown total is 0 %, and more ends than inputs are 100 %."""
     assert " 99% " in plain_line(CALM._replace(fetched=999, failed=0, known=1000))
     assert " 0% " in plain_line(CALM._replace(fetched=0, failed=0, known=0))
+    assert " 100% " in plain_line(CALM._replace(fetched=300, failed=0, known=200))
 
 
 @given(ticks=st.lists(st.floats(0.0, 30.0), max_size=60), every=st.floats(0.5, 20.0))
@@ -210,6 +211,16 @@ def test_the_bar_says_what_matters_at_eighty_columns(tty: Tty) -> None:
     bar.close()
 
 
+def test_facts_of_the_bar_are_left_out_whole(tty: Tty, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal the lesser facts are missing, and none is cut to a wrong number."""
+    monkeypatch.setenv("COLUMNS", "40")
+    bar = BarProgress(tty)
+    bar.update(HUGE)
+    facts = [line.strip() for line in visible(tty.getvalue()).splitlines() if "42.1/s" in line]
+    assert facts == ["42.1/s · 1.2 MiB/s · 10,000,000 failed"]
+    bar.close()
+
+
 def test_the_bar_grows_with_what_is_done(tty: Tty) -> None:
     """No part of the bar is filled at the start, all of it at the end."""
     bar = BarProgress(tty)
@@ -236,7 +247,7 @@ def test_the_terminal_is_given_back(tty: Tty) -> None:
 def test_a_message_above_the_bar_stands_as_it_is(tty: Tty) -> None:
     """Text of others is neither markup nor emoji, and a long line is not broken."""
     bar = BarProgress(tty)
-    text = "failed https://x.example/[red]:smile:[/red]/" + "y" * 100
+    text = "failed :smile: [red]text[/red] https://x.example/" + "y" * 100
     bar.message(text)
     bar.close()
     assert text in tty.getvalue()
