@@ -181,7 +181,8 @@ def demo(serve: bool, port: int, log_format: str, quiet: bool) -> None:
         serve_forever(port)
         return
     with serve_in_thread(port) as site:
-        click.echo(f"demo site on {site.url}", err=True)
+        if not quiet:
+            click.echo(f"demo site on {site.url}", err=True)
         loaded = load(quickstart(), [f"request.base_url={site.url}"])
         sys.exit(_run(loaded, fresh=True, log_format=log_format, quiet=quiet))
 
