@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,12 +24,12 @@ def cost(command: Sequence[str], *, log: str = os.devnull, timeout: float = 900.
     started = time.perf_counter()
     with open(log, "wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
-        killer = subprocess.Popen(["sh", "-c", f"sleep {timeout}; kill -9 {process.pid}"], stdout=subprocess.DEVNULL)
+        killer = threading.Timer(timeout, process.kill)
+        killer.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
         finally:
-            killer.kill()
-            killer.wait()
+            killer.cancel()
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024, process.returncode)

@@ -1,13 +1,18 @@
-"""Rows of tables (CSV, TSV, JSONL): which columns we understand, and what is wrong with a cell.
+"""Rows of tables (CSV, TSV, JSONL): where a row ends, which columns we understand, and what is wrong with a cell.
 
-Decides how one table row becomes a Row or BadRow. Must not know files. Invariant: never raises for what stands in a
-cell; columns that are not ours are carried as they are.
+Decides how rows of a table become Rows and BadRows. Must not know files: lines of a CSV arrive as (number, bytes,
+fault), where a fault says why the line cannot be used. Invariant: what stands in a table never raises; each row gives
+one item, so that passing over n of them is the same as reading and dropping them; columns that are not ours are
+carried as they are. At most one row of about LIMIT bytes is held.
 """
 
 from __future__ import annotations
 
+import csv
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,37 +20,92 @@ import orjson
 
 from crawler.model import BadRow, Place, Row
 
+LIMIT = 1024 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-OURS = ("method", "headers", "params", "json", "body", "filename", "sha256")
+Line = tuple[int, bytes, str | None]
+
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NUL = "the row has a NUL character"
 
 
 class BadCell(ValueError):
     """A cell that cannot be used; the text is a sentence."""
 
 
-def row_of(place: Place, cells: Mapping[str, Any], column: str) -> Row | BadRow:
-    """A Row of one table row; values are texts (CSV) or native (JSONL)."""
-    url = cells.get(column)
+def csv_items(lines: Iterator[Line], name: str, column: str, separator: str, skip: int) -> Iterator[Row | BadRow]:
+    """The items of a CSV or TSV after the first `skip`. A header that cannot be used is one BadRow and the end."""
+    names, fault = read_header(lines, column, separator)
+    if fault is not None:
+        if not skip:
+            yield BadRow(Place(name, 1), separator.join(names), fault)
+        return
+    for number, cells, fault in _records(lines, separator, skip):
+        place = Place(name, number)
+        if fault is None and len(cells) != len(names):
+            fault = f"the row has {len(cells)} fields, the header {len(names)}"
+        if fault is not None:
+            yield BadRow(place, separator.join(cells), fault)
+        else:
+            yield row_of(place, dict(zip(names, cells, strict=True)), column)
+
+
+def read_header(lines: Iterator[Line], column: str, separator: str) -> tuple[list[str], str | None]:
+    """The column names, without the spaces around them, and what is wrong with them, after the name of the file."""
+    _, cells, fault = next(_records(lines, separator, 0), (1, None, None))
+    if cells is None:
+        return [], "is empty; a table begins with a line of column names"
+    names = [cell.strip() for cell in cells]
+    if fault is not None:
+        return names, f"the line of column names cannot be read: {fault}"
+    if column not in names:
+        lowered = {name.lower(): name for name in names}
+        near = difflib.get_close_matches(column.lower(), lowered, 1)
+        hint = f"did you mean '{lowered[near[0]]}'?" if near else f"its columns are {', '.join(names)[:200]}"
+        return names, f"has no column '{column}' (input.column); {hint}"
+    twice = [name for name in (column, *_READERS) if names.count(name) > 1]
+    return names, f"has more than one column '{twice[0]}'" if twice else None
+
+
+def url_row(place: Place, url: str) -> Row | BadRow:
+    """A row that is nothing but a URL."""
+    fault = _url_fault(url)
+    return Row(place, url) if fault is None else BadRow(place, url, fault)
+
+
+def json_row(place: Place, line: bytes, column: str) -> Row | BadRow:
+    """The row of a JSON line: an object, or a URL as a text."""
     try:
-        if not isinstance(url, str) or not url:
-            raise BadCell(f"the column '{column}' has no URL")
-        if cells.get("json") not in (None, "") and cells.get("body") not in (None, ""):
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return BadRow(place, line.decode("utf-8", "replace"), f"the line is not JSON: {error}")
+    if isinstance(value, dict):
+        return row_of(place, value, column, native=True)
+    if isinstance(value, str):
+        return url_row(place, value.strip())
+    return BadRow(place, line.decode("utf-8", "replace"), "the line is neither a JSON object nor a text")
+
+
+def row_of(place: Place, cells: dict[str, Any], column: str, *, native: bool = False) -> Row | BadRow:
+    """A Row of one table row, whose `cells` are used up; values are texts (CSV) or `native` (JSONL)."""
+    url = cells.pop(column, None)
+    try:
+        if not isinstance(url, str):
+            raise BadCell(f"has no column '{column}'" if url is None else f"the column '{column}' is not a text")
+        if (fault := _url_fault(url := url.strip())) is not None:
+            raise BadCell(f"column '{column}': {fault}")
+        if _READERS.keys().isdisjoint(cells):
+            return Row(place, url, input=cells or None)
+        ours: dict[str, Any] = {"json": cells.pop("json", None)} if native else {}  # any JSON value, "" as well
+        for name, read in _READERS.items():
+            if name in cells:
+                cell = cells.pop(name)
+                ours[name] = None if cell in (None, "") else read(cell)
+        if ours.get("json") is not None and ours.get("body") is not None:
             raise BadCell("has both json and body; one request has one body")
-        return Row(
-            place,
-            url.strip(),
-            method=_method(cells.get("method")),
-            headers=_headers(cells.get("headers")),
-            params=_params(cells.get("params")),
-            json=_json(cells.get("json")),
-            body=_text("body", cells.get("body")),
-            filename=_text("filename", cells.get("filename")),
-            sha256=_sha256(cells.get("sha256")),
-            input={name: cell for name, cell in cells.items() if name != column and name not in OURS} or None,
-        )
+        return Row(place, url, **ours, input=cells or None)
     except BadCell as error:
         return BadRow(place, url if isinstance(url, str) else "", str(error))
 
@@ -58,18 +118,75 @@ def check_header(name: str, value: str) -> None:
         raise BadCell(f"the value of header {name} has control characters")
 
 
-def _method(cell: Any) -> str | None:
-    if cell in (None, ""):
-        return None
+def _url_fault(url: str) -> str | None:
+    """Why a text cannot be a URL, where that shows without knowing URLs."""
+    if url.isprintable():  # nearly always, and far faster than the search
+        return None if url else "the URL is empty"
+    found = _CONTROL.search(url)
+    return f"the URL has a control character (character {found.start() + 1})" if found else None
+
+
+def _records(lines: Iterator[Line], separator: str, skip: int) -> Iterator[tuple[int, list[str], str | None]]:
+    """Each row as its first line's number, its cells and what is wrong with it. Blank lines are no rows."""
+    for line in lines:
+        number, data, fault = line
+        bare = data.rstrip(b"\r\n")
+        if fault is None and b'"' not in bare and b"\r" not in bare:  # no need to parse what has nothing quoted
+            if not bare:
+                continue
+            if not skip:
+                cells, fault = _split(bare, separator)
+        else:
+            cells, fault = _parsed(line, lines, separator)
+        if skip:
+            skip -= 1
+        else:
+            yield number, cells, fault
+
+
+def _split(bare: bytes, separator: str) -> tuple[list[str], str | None]:
+    try:
+        return bare.decode().split(separator), _NUL if b"\0" in bare else None
+    except UnicodeDecodeError as error:
+        return [bare.decode("utf-8", "replace")], f"the row is not UTF-8 (byte {error.start + 1})"
+
+
+def _parsed(first: Line, rest: Iterator[Line], separator: str) -> tuple[list[str], str | None]:
+    """The cells of a row that begins with `first` and may go on in `rest`: no further line of it is taken."""
+    faults: list[str] = []
+    csv.field_size_limit(LIMIT)
+    try:
+        cells = next(csv.reader(_physical(first, rest, faults), delimiter=separator), [])
+    except csv.Error as error:
+        cells, faults = [], [*faults, f"the row is not CSV: {error}"]
+    return cells or [first[1].decode("utf-8", "replace")], faults[0] if faults else None
+
+
+def _physical(first: Line, rest: Iterator[Line], faults: list[str]) -> Iterator[str]:
+    """The lines of one row as texts, as long as the reader asks for more; `faults` grows by what is wrong with them."""
+    size = 0
+    for number, data, fault in chain((first,), rest):
+        size += len(data)
+        if fault is not None or size > LIMIT:
+            return faults.append(fault or f"the row is longer than {LIMIT} bytes; is a quote left open?")
+        if b"\0" in data:
+            faults.append(_NUL)
+        try:
+            yield data.decode()
+        except UnicodeDecodeError as error:
+            faults.append(f"the row is not UTF-8 (byte {error.start + 1} of line {number})")
+            yield data.decode("utf-8", "replace")
+    faults.append("a quote is left open")  # the reader wants another line, and there is none
+
+
+def _method(cell: Any) -> str:
     if isinstance(cell, str) and cell.strip().upper() in METHODS:
         return cell.strip().upper()
     raise BadCell(f"method {str(cell)[:40]!r} is not one of {', '.join(METHODS)}")
 
 
-def _headers(cell: Any) -> Mapping[str, str] | None:
-    if cell in (None, ""):
-        return None
-    value = _load("headers", cell) if isinstance(cell, str) else cell
+def _headers(cell: Any) -> Mapping[str, str]:
+    value = _load("headers", cell)
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise BadCell("headers is not a JSON object of texts")
     for name, text in value.items():
@@ -77,41 +194,58 @@ def _headers(cell: Any) -> Mapping[str, str] | None:
     return value
 
 
-def _params(cell: Any) -> Mapping[str, Any] | None:
-    if cell in (None, ""):
-        return None
+def _params(cell: Any) -> Mapping[str, str | list[str]]:
     if isinstance(cell, str) and not cell.lstrip().startswith("{"):
-        return parse_qs(cell, keep_blank_values=True)
-    value = _load("params", cell) if isinstance(cell, str) else cell
+        try:
+            return {**parse_qs(cell.strip().removeprefix("?"), keep_blank_values=True, errors="strict")}
+        except ValueError:
+            raise BadCell("params is not a query string in UTF-8") from None
+    value = _load("params", cell)
     if not isinstance(value, dict):
         raise BadCell("params is neither a JSON object nor a query string")
-    return value
+    return {
+        name: [_param(name, one) for one in item] if isinstance(item, list) else _param(name, item)
+        for name, item in value.items()
+    }
 
 
-def _json(cell: Any) -> Any:
-    if cell in (None, ""):
-        return None
-    return _load("json", cell) if isinstance(cell, str) else cell
+def _param(name: str, value: Any) -> str:
+    if value is None or isinstance(value, (dict, list)):
+        raise BadCell(f"params: {name[:60]!r} is neither a text nor a number nor a list of them")
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _load(column: str, cell: str) -> Any:
+def _load(column: str, cell: Any) -> Any:
     try:
-        return orjson.loads(cell)
+        return orjson.loads(cell) if isinstance(cell, str) else cell
     except orjson.JSONDecodeError as error:
         raise BadCell(f"{column} is not JSON: {error}") from None
 
 
-def _text(column: str, cell: Any) -> str | None:
-    if cell in (None, ""):
-        return None
-    if not isinstance(cell, str):
-        raise BadCell(f"{column} is not a text")
-    return cell
+def _body(cell: Any) -> str:
+    if isinstance(cell, str):
+        return cell
+    raise BadCell("body is not a text")
 
 
-def _sha256(cell: Any) -> str | None:
-    if cell in (None, ""):
-        return None
-    if isinstance(cell, str) and _SHA256.match(cell):
-        return cell.lower()
+def _filename(cell: Any) -> str:
+    if isinstance(cell, str) and not _CONTROL.search(cell):
+        return cell
+    raise BadCell("filename is not a text, or has control characters")
+
+
+def _sha256(cell: Any) -> str:
+    if isinstance(cell, str) and _SHA256.match(cell.strip()):
+        return cell.strip().lower()
     raise BadCell("sha256 is not 64 hexadecimal digits")
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "method": _method,
+    "headers": _headers,
+    "params": _params,
+    "json": lambda cell: _load("json", cell),
+    "body": _body,
+    "filename": _filename,
+    "sha256": _sha256,
+}

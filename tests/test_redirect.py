@@ -1,0 +1,94 @@
+"""Where a 3xx leads, and what goes along."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.errors import Reason
+from crawler.model import Request
+from crawler.redirect import Hop, Refusal, follow, harmless
+
+
+def request(method: str = "GET", body: bytes | None = None, **headers: str) -> Request:
+    return Request(1, "https://a.org/x/y", "a.org", method=method, body=body, headers=headers or None)
+
+
+@pytest.mark.parametrize(
+    ("location", "href"),
+    [
+        ("/z", "https://a.org/z"),
+        ("z", "https://a.org/x/z"),
+        ("?q", "https://a.org/x/y?q"),
+        ("//b.org", "https://b.org/"),
+    ],
+)
+def test_relative_locations_lead_on(location: str, href: str) -> None:
+    """Every relative form is resolved against where the request stands."""
+    step = follow(request(), 302, location, 20)
+    assert isinstance(step, Hop)
+    assert step.url.href == href
+
+
+@pytest.mark.parametrize(("status", "location"), [(200, "/z"), (304, "/z"), (300, "/z"), (302, None)])
+def test_what_is_no_redirect(status: int, location: str | None) -> None:
+    """Other statuses, and a 3xx without Location, are the answer themselves."""
+    assert follow(request(), status, location, 20) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "expected", "kept"),
+    [(303, "POST", "GET", False), (302, "POST", "GET", False), (307, "POST", "POST", True), (308, "PUT", "PUT", True)],
+)
+def test_methods_change_as_the_rfc_says(status: int, method: str, expected: str, kept: bool) -> None:
+    """RFC 9110 15.4: 301, 302 and 303 make a POST a GET without body, 307 and 308 keep both."""
+    step = follow(request(method, b"body"), status, "/z", 20)
+    assert isinstance(step, Hop)
+    assert (step.method, step.body) == (expected, b"body" if kept else None)
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("/x/y", Reason.REDIRECT_LOOP),
+        ("file:///etc/passwd", Reason.BLOCKED_SCHEME),
+        ("http://[", Reason.BAD_REDIRECT),
+    ],
+)
+def test_refusals_have_reasons(location: str, reason: Reason) -> None:
+    """Circles, other schemes and what is no URL end the chain."""
+    step = follow(request(), 302, location, 20)
+    assert isinstance(step, Refusal)
+    assert step.reason is reason
+
+
+def test_long_chains_end() -> None:
+    """After max_redirects hops the next is refused."""
+    asked = request()
+    asked.hops = tuple(f"https://a.org/{n}" for n in range(3))
+    step = follow(asked, 302, "/new", 3)
+    assert isinstance(step, Refusal)
+    assert step.reason is Reason.TOO_MANY_REDIRECTS
+
+
+def test_a_body_stays_with_its_origin() -> None:
+    """307 to another origin does not carry the body there."""
+    step = follow(request("POST", b"secret"), 307, "https://b.org/", 20)
+    assert isinstance(step, Refusal)
+    assert step.reason is Reason.CANNOT_REPLAY
+
+
+def test_headers_that_could_be_keys_are_not_harmless() -> None:
+    """Only what the standards know to be no credential may go to another origin."""
+    said = {"X-Api-Key": "1", "Authorization": "2", "Cookie": "3", "PRIVATE-TOKEN": "4", "Accept": "5"}
+    assert harmless(said) == {"Accept": "5"}
+    step = follow(request(), 302, "https://b.org/", 20)
+    assert isinstance(step, Hop)
+    assert step.foreign
+
+
+@given(st.text(max_size=80))
+def test_any_location_is_answered(location: str) -> None:
+    """Whatever a server writes there, nothing is raised."""
+    assert isinstance(follow(request(), 302, location, 20), Hop | Refusal)
