@@ -442,7 +442,9 @@ def test_an_impossible_address_is_told() -> None:
 @pytest.mark.slow
 def test_serving_for_ever_ends_with_ctrl_c() -> None:
     """It says where it stands, serves, and ends well when interrupted."""
-    code = "from crawler.demo import serve_forever; serve_forever(0)"
+    # Started in the background of a shell, this process ignores SIGINT and its children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from crawler.demo import serve_forever; serve_forever(0)"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = re.fullmatch(r"demo site on (http://127.0.0.1:\d+) \(Ctrl-C ends it\)\n", process.stderr.readline())
