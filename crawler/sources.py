@@ -26,7 +26,6 @@ from crawler.tables import Line, csv_items, json_row, read_header, url_row
 from crawler.urls import printable
 
 Items = Generator[Row | BadRow, None, None]
-
 _EDGE = 64 * 1024
 _FIRST_LINES = 32
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -124,11 +123,13 @@ class FileSource:
         if self._path is None:
             return None, True
         try:
-            mode = self._path.stat().st_mode
-            if stat.S_ISDIR(mode):
+            status = self._path.stat()
+            if stat.S_ISDIR(status.st_mode):
                 return "is a folder, not a file", True
-            if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
                 return "is a pipe or device, which cannot be read twice; give it on stdin, as '-'", True
+            if not status.st_size and self._path.suffix == ".gz":  # passes for an empty list otherwise
+                return "is empty, so it is no gzip file", True
             with self._opened() as file:
                 physical = self._lines(file)
                 head = list(islice(physical, _FIRST_LINES))
@@ -153,7 +154,7 @@ class FileSource:
         self._read = True
         with self._opened() as file:
             for item in self._items(self._lines(file), skip):
-                yield _fit_to_show(item) if isinstance(item, BadRow) else item
+                yield item._replace(text=printable(item.text)) if isinstance(item, BadRow) else item
 
     def _lines(self, file: BinaryIO) -> Iterator[Line]:
         """The lines, checked for what a whole file can be instead of text."""
@@ -189,10 +190,6 @@ def _text_row(place: Place, line: bytes) -> Row | BadRow:
         return url_row(place, line.decode())
     except UnicodeDecodeError as error:
         return BadRow(place, line.decode("utf-8", "replace"), f"the line is not UTF-8 (byte {error.start + 1})")
-
-
-def _fit_to_show(bad: BadRow) -> BadRow:
-    return bad._replace(text=printable(bad.text), error=printable(bad.error, 500))
 
 
 def _numbered(physical: Iterator[tuple[bytes, bool]], limit: int) -> Iterator[Line]:
@@ -243,7 +240,7 @@ def preflight(sources: Sequence[Source]) -> None:
     for source in sources:
         if isinstance(source, FileSource):
             fault, rows = source.preflight()
-            problems += [f"input.files: {source.name}: {printable(fault, 500)}"] if fault else []
+            problems += [f"input.files: {source.name}: {fault}"] if fault else []
         else:
             rows = next(source.rows(), None) is not None
         some = some or rows

@@ -54,16 +54,14 @@ def csv_items(lines: Iterator[Line], name: str, column: str, separator: str, ski
 
 def read_header(lines: Iterator[Line], column: str, separator: str) -> tuple[list[str], str | None]:
     """The column names, without the spaces around them, and what is wrong with them, after the name of the file."""
-    _, cells, fault = next(_records(lines, separator, 0), (1, None, None))
-    if cells is None:
-        return [], "is empty; a table begins with a line of column names"
+    _, cells, fault = next(_records(lines, separator, 0), (1, [], "is empty; a table begins with its column names"))
     names = [cell.strip() for cell in cells]
     if fault is not None:
-        return names, f"the line of column names cannot be read: {fault}"
+        return names, fault
     if column not in names:
         lowered = {name.lower(): name for name in names}
         near = difflib.get_close_matches(column.lower(), lowered, 1)
-        hint = f"did you mean '{lowered[near[0]]}'?" if near else f"its columns are {', '.join(names)[:200]}"
+        hint = f"did you mean {lowered[near[0]]!r}?" if near else f"its columns are {', '.join(map(repr, names))[:200]}"
         return names, f"has no column '{column}' (input.column); {hint}"
     twice = [name for name in (column, *_READERS) if names.count(name) > 1]
     return names, f"has more than one column '{twice[0]}'" if twice else None
@@ -128,6 +126,7 @@ def _url_fault(url: str) -> str | None:
 
 def _records(lines: Iterator[Line], separator: str, skip: int) -> Iterator[tuple[int, list[str], str | None]]:
     """Each row as its first line's number, its cells and what is wrong with it. Blank lines are no rows."""
+    csv.field_size_limit(LIMIT)
     for line in lines:
         number, data, fault = line
         bare = data.rstrip(b"\r\n")
@@ -154,7 +153,6 @@ def _split(bare: bytes, separator: str) -> tuple[list[str], str | None]:
 def _parsed(first: Line, rest: Iterator[Line], separator: str) -> tuple[list[str], str | None]:
     """The cells of a row that begins with `first` and may go on in `rest`: no further line of it is taken."""
     faults: list[str] = []
-    csv.field_size_limit(LIMIT)
     try:
         cells = next(csv.reader(_physical(first, rest, faults), delimiter=separator), [])
     except csv.Error as error:
@@ -168,7 +166,8 @@ def _physical(first: Line, rest: Iterator[Line], faults: list[str]) -> Iterator[
     for number, data, fault in chain((first,), rest):
         size += len(data)
         if fault is not None or size > LIMIT:
-            return faults.append(fault or f"the row is longer than {LIMIT} bytes; is a quote left open?")
+            faults.append(fault or f"the row is longer than {LIMIT} bytes; is a quote left open?")
+            return
         if b"\0" in data:
             faults.append(_NUL)
         try:

@@ -1,0 +1,180 @@
+"""Rows of tables: what the columns mean, and what is wrong with a cell, told with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.model import BadRow, Place, Row
+from crawler.tables import LIMIT, csv_items, json_row, row_of
+
+PLACE = Place("t", 1)
+DIGEST = "ab" * 32
+CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6)
+
+
+def table(text: str | bytes, skip: int = 0) -> list[Row | BadRow]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(csv_items(iter([(n, line, None) for n, line in enumerate(io.BytesIO(data), 1)]), "t", "url", ",", skip))
+
+
+def from_text(**cells: str) -> Row | BadRow:
+    return row_of(PLACE, {"url": "u", **cells}, "url")
+
+
+def from_json(value: Any) -> Row | BadRow:
+    return json_row(PLACE, orjson.dumps(value), "url")
+
+
+def test_special_columns_are_read_from_texts() -> None:
+    """The seven columns of a CSV become what a request needs; all others are carried as they are."""
+    row = from_text(
+        note="=1",
+        method=" post ",
+        headers='{"X-Mine": "1"}',
+        params="?a=1&b=&a=2",
+        json="[1]",
+        filename="a/b",
+        sha256=DIGEST.upper(),
+    )
+    params = {"a": ["1", "2"], "b": [""]}
+    assert row == Row(PLACE, "u", "POST", {"X-Mine": "1"}, params, [1], None, "a/b", DIGEST, {"note": "=1"})
+
+
+def test_special_columns_are_native_in_json_lines() -> None:
+    """Objects and numbers need no text around them, and a text under json is a text."""
+    row = from_json({"url": " u ", "json": "hello", "params": {"n": 1, "on": True, "l": ["x", 2.5]}, "n": None})
+    assert row == Row(PLACE, "u", params={"n": "1", "on": "true", "l": ["x", "2.5"]}, json="hello", input={"n": None})
+    assert from_json({"url": "u", "json": ""}) == Row(PLACE, "u", json="")
+    assert from_json({"url": "u", "json": 0, "body": ""}) == Row(PLACE, "u", json=0)
+
+
+def test_a_json_text_is_a_url() -> None:
+    """A line may be the URL itself."""
+    assert from_json(" u ") == Row(PLACE, "u")
+
+
+def test_empty_cells_mean_nothing() -> None:
+    """An empty special cell is as none, and a row without columns of its own has no input."""
+    empty = dict.fromkeys(("method", "headers", "params", "json", "body", "filename", "sha256"), "")
+    assert from_text(**empty) == Row(PLACE, "u")
+
+
+@pytest.mark.parametrize(
+    ("cells", "error"),
+    [
+        ({"method": "BREW"}, "method 'BREW' is not one of GET, HEAD"),
+        ({"headers": "X: 1"}, "headers is not JSON"),
+        ({"headers": '{"X": 1}'}, "headers is not a JSON object of texts"),
+        ({"headers": '{"X": "a\\r\\nY: b"}'}, "the value of header X has control characters"),
+        ({"headers": '{"X\\n": "a"}'}, "header name 'X\\n' has characters that HTTP does not allow"),
+        ({"params": "[1]"}, None),
+        ({"params": "{1}"}, "params is not JSON"),
+        ({"params": "a=%ff"}, "params is not a query string in UTF-8"),
+        ({"params": '{"a": {}}'}, "params: 'a' is neither a text nor a number"),
+        ({"params": '{"a": [null]}'}, "params: 'a' is neither a text nor a number"),
+        ({"json": "{"}, "json is not JSON"),
+        ({"json": "1", "body": "x"}, "has both json and body"),
+        ({"filename": "a\nb"}, "filename is not a text, or has control characters"),
+        ({"sha256": "ab"}, "sha256 is not 64 hexadecimal digits"),
+        ({"sha256": "é" * 64}, "sha256 is not 64 hexadecimal digits"),
+        ({"url": " "}, "column 'url': the URL is empty"),
+        ({"url": "a\x00b"}, "column 'url': the URL has a control character (character 2)"),
+    ],
+)
+def test_a_bad_cell_is_told(cells: dict[str, str], error: str | None) -> None:
+    """What cannot be used makes a BadRow that says which cell and why; what can, does not."""
+    row = from_text(**cells)
+    if error is None:
+        assert isinstance(row, Row)
+    else:
+        assert isinstance(row, BadRow)
+        assert row.error.startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ([], "the line is neither a JSON object nor a text"),
+        ("", "the URL is empty"),
+        ({"u": 1}, "has no column 'url'"),
+        ({"url": 1}, "the column 'url' is not a text"),
+        ({"url": "u", "body": {}}, "body is not a text"),
+        ({"url": "u", "params": 1}, "params is neither a JSON object nor a query string"),
+        ({"url": "u", "headers": []}, "headers is not a JSON object of texts"),
+        ({"url": "u", "method": 1}, "method '1' is not one of"),
+        ({"url": "u", "json": "", "body": "x"}, "has both json and body"),
+    ],
+)
+def test_a_bad_json_line_is_told(value: Any, error: str) -> None:
+    """Wrong types are named."""
+    row = from_json(value)
+    assert isinstance(row, BadRow)
+    assert row.error.startswith(error)
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff", b'{"url": "a\x00"}', b"[" * 5000])
+def test_what_is_no_json_is_told(line: bytes) -> None:
+    """Broken, binary and bottomless lines become BadRows."""
+    row = json_row(PLACE, line, "url")
+    assert isinstance(row, BadRow)
+    assert row.error.startswith("the line is not JSON")
+
+
+@given(rows=st.lists(st.tuples(CELLS, CELLS)), quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+def test_any_table_comes_back(rows: list[tuple[str, str]], quoting: Any) -> None:
+    """What Python's writer wrote is read back cell by cell: quotes, separators and line ends within cells included."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=quoting).writerows([("a", "url", "b"), *((a, "u", b) for a, b in rows)])
+    assert [row[-1] for row in table(text.getvalue())] == [{"a": a, "b": b} for a, b in rows]
+
+
+def test_places_are_the_first_lines_of_rows() -> None:
+    """A row that goes over lines, and blank lines, move the line of the next row."""
+    found = table('id,url\n\n"a\nb",u\n\r\nc,v\n')
+    assert [(row.place.line, row[1]) for row in found] == [(3, "u"), (6, "v")]
+
+
+def test_column_names_may_have_spaces_around_them() -> None:
+    """`id, url` is what people type."""
+    assert table("id, url \n1,u\n") == [Row(Place("t", 2), "u", input={"id": "1"})]
+
+
+def test_bad_rows_do_not_spoil_their_neighbours() -> None:
+    """Wrong counts, NUL and broken UTF-8, quoted or not, are told one by one; the rows between them are read."""
+    data = b'url,n\nu1,1\nu,2,3\n"u",2,3\nu,\0\n"u",\0\nu,\xff\n"u",\xff\nu,a\rb\nu2,2\n'
+    first, *bad, last = table(data)
+    assert [row[1] for row in (first, last)] == ["u1", "u2"]
+    assert [row[2].split(" (")[0] for row in bad] == [
+        *["the row has 3 fields, the header 2"] * 2,
+        *["the row has a NUL character"] * 2,
+        *["the row is not UTF-8"] * 2,
+        "the row is not CSV: new-line character seen in unquoted field - do you need to open the file in "
+        "universal-newline mode?",
+    ]
+
+
+def test_a_quote_left_open_is_told() -> None:
+    """It takes at most LIMIT bytes with it, and never passes for a cell."""
+    (row,) = table('url,n\nu,"1\nv,2\n')
+    assert row == BadRow(Place("t", 2), "u,1\nv,2\n", "a quote is left open")
+    line = "v," + "2" * 1000 + "\n"
+    first, *rest = table('url,n\nu,"1\n' + line * (LIMIT // len(line) + 10))
+    assert first[2] == f"the row is longer than {LIMIT} bytes; is a quote left open?"
+    assert [row[1] for row in rest] == ["v"] * len(rest)
+    assert len(rest) == 9
+
+
+def test_a_header_that_cannot_be_used_ends_the_table() -> None:
+    """One BadRow tells it instead of one a row, and none once it is skipped."""
+    text = "link,n\nu,1\nv,2\n"
+    assert table(text) == [
+        BadRow(Place("t", 1), "link,n", "has no column 'url' (input.column); its columns are 'link', 'n'")
+    ]
+    assert table(text, 1) == []
