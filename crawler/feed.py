@@ -15,6 +15,9 @@ from crawler.fingerprints import fingerprint
 from crawler.model import BadRow, Request, Row
 from crawler.urls import BadURL, parse, printable, with_params
 
+# JSON can be read deeper (1,024) than written (254), and a record puts the columns of its row some levels down.
+_DEEPEST = 100
+
 
 class Defaults(NamedTuple):
     """What of the job's [request] fills the gaps of a row."""
@@ -30,6 +33,8 @@ def request_of(row: Row | BadRow, number: int, defaults: Defaults) -> tuple[Requ
     """The Request of a row and its fingerprint; `number` becomes its id."""
     if isinstance(row, BadRow):
         return _bad(row, number, row.text, row.error)
+    if _deeper(row.json, _DEEPEST) or _deeper(row.input, _DEEPEST):
+        return _bad(row._replace(input=None), number, row.url, f"the row is nested more than {_DEEPEST} levels deep")
     try:
         url = parse(row.url, base=defaults.base_url) if defaults.base_url else parse(row.url)
         if defaults.params or row.params:
@@ -57,6 +62,15 @@ def request_of(row: Row | BadRow, number: int, defaults: Defaults) -> tuple[Requ
 
 
 _PLAIN = Row(None, "")[2:]  # type: ignore[arg-type]
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Does the value nest objects or lists more than so many levels deep?"""
+    if not isinstance(value, (dict, list)):
+        return False
+    if levels == 0:
+        return True
+    return any(_deeper(item, levels - 1) for item in (value.values() if isinstance(value, dict) else value))
 
 
 def _body(row: Row, defaults: Defaults) -> tuple[bytes | None, str | None]:

@@ -68,7 +68,7 @@ def follow(request: Request, status: int, location: str | None, max_redirects: i
     if body is not None and origin(url.href) != origin(request.url):
         return Refusal(Reason.CANNOT_REPLAY, f"the body is not sent on to another origin: {printable(url.href)}")
     headers = request.headers
-    if body is None and request.body is not None and headers:
+    if method != request.method and headers:  # then the body is dropped, and what describes it with it
         headers = {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
     return Hop(url, method, body, headers, origin(url.href) != origin(request.seed))
 

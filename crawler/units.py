@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -79,8 +80,8 @@ def render_size(size: float) -> str:
 
 
 def render_rate(rate: float) -> str:
-    """A rate per second, minute or hour, whichever is a round number."""
-    for unit in ("s", "min", "h"):
+    """A rate per second, minute, hour or day, whichever is a round number."""
+    for unit in ("s", "min", "h", "d"):
         number = rate * _PERIODS[unit]
         if abs(number - round(number)) < 1e-9 and round(number) > 0:
             return f"{round(number)}/{unit}"
@@ -98,7 +99,8 @@ def _split(value: object) -> tuple[float, str, str | None]:
 
 
 def _plain(number: float) -> str:
-    return str(int(number)) if number == int(number) else f"{number:.12f}".rstrip("0")
+    # Fifteen digits hide what binary fractions add (0.07 * 1000); Decimal writes them without an exponent.
+    return str(int(number)) if number == int(number) else format(Decimal(f"{number:.15g}"), "f")
 
 
 def _unit(parse: Callable[[object], float], render: Callable[[Any], str], example: str) -> tuple[Any, ...]:

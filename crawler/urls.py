@@ -18,6 +18,8 @@ MAX_LENGTH = 16 * 1024
 # What the WHATWG parser would silently drop or encode, though in a list it is always a mistake.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# Of `//user:password@`, and of `http:user:password@` or `user:password@` where the text begins so.
+_USERINFO = re.compile(r"(\A\s*[^\s/\\?#@:]+:[/\\]*|[/\\]{2})[^/\\?#]+@")
 
 
 class BadURL(ValueError):
@@ -73,7 +75,11 @@ def origin(href: str) -> tuple[str, str]:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Text fit for a terminal or log: control, direction and lone surrogate characters escaped, cut to `limit`."""
+    """Text fit for a terminal, log or record, cut to `limit`: userinfo of URLs is masked, before the cut could hide its
+    end; control, direction and lone surrogate characters are escaped.
+    """
+    if "@" in text:
+        text = _USERINFO.sub(r"\1***@", text)
     cut = text if len(text) <= limit else text[:limit] + "…"
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), cut)
 

@@ -128,6 +128,14 @@ def test_a_list_has_comments_blank_lines_and_numbers(tmp_path: Path) -> None:
     assert found == [Row(Place("urls.txt", 3), "https://h/1"), Row(Place("urls.txt", 6), "https://h/2")]
 
 
+def test_tables_have_no_comments(tmp_path: Path) -> None:
+    """A line that begins with # is an item of a table, if a bad one; blank lines are none."""
+    bad, good = read(tmp_path, "rows.jsonl", b'# no\n\n{"url": "u"}\n')
+    assert isinstance(bad, BadRow)
+    assert good == Row(Place("rows.jsonl", 3), "u")
+    assert read(tmp_path, "rows.csv", b"url\n#u\n") == [Row(Place("rows.csv", 2), "#u")]
+
+
 def test_bad_lines_are_told_and_passed(tmp_path: Path) -> None:
     """Control characters, broken UTF-8 and endless lines become BadRows, escaped and cut; reading goes on."""
     data = b"https://h/\0\nhttps://h/\t\x1b[2J\nhttps://\xff\n" + b"x" * 70_000 + b"\nhttps://h/ok\n"

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.model import BadRow, Place, Row
-from crawler.tables import LIMIT, csv_items, json_row, row_of
+from crawler.tables import LIMIT, csv_items, json_row, read_header, row_of
 
 PLACE = Place("t", 1)
 DIGEST = "ab" * 32
-CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6)
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
 
 
 def table(text: str | bytes, skip: int = 0) -> list[Row | BadRow]:
@@ -151,7 +151,7 @@ def test_bad_rows_do_not_spoil_their_neighbours() -> None:
     data = b'url,n\nu1,1\nu,2,3\n"u",2,3\nu,\0\n"u",\0\nu,\xff\n"u",\xff\nu,a\rb\nu2,2\n'
     first, *bad, last = table(data)
     assert [row[1] for row in (first, last)] == ["u1", "u2"]
-    assert [row[2].split(" (")[0] for row in bad] == [
+    assert [row.error.split(" (")[0] for row in bad if isinstance(row, BadRow)] == [
         *["the row has 3 fields, the header 2"] * 2,
         *["the row has a NUL character"] * 2,
         *["the row is not UTF-8"] * 2,
@@ -169,6 +169,12 @@ def test_a_quote_left_open_is_told() -> None:
     assert first[2] == f"the row is longer than {LIMIT} bytes; is a quote left open?"
     assert [row[1] for row in rest] == ["v"] * len(rest)
     assert len(rest) == 9
+
+
+@pytest.mark.parametrize(("column", "header"), [("url", "URL"), ("URL", "url"), ("link", "links")])
+def test_the_nearest_column_is_named(column: str, header: str) -> None:
+    """A missing column is answered with the one that was probably meant, whatever its case."""
+    assert f"did you mean '{header}'?" in str(read_header(iter([(1, f"id,{header}\n".encode(), None)]), column, ",")[1])
 
 
 def test_a_header_that_cannot_be_used_ends_the_table() -> None:

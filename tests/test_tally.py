@@ -118,7 +118,7 @@ def test_percentiles_are_within_five_percent(values: list[float], percent: float
         histogram.add(value)
     exact = sorted(values)[max(0, ceil(percent / 100 * len(values)) - 1)]
     found = histogram.percentile(percent)
-    assert found == pytest.approx(exact, rel=0.05, abs=0.006)
+    assert found == pytest.approx(exact, rel=0, abs=0.05 * exact + 0.005)  # and half a digit of rounding
     assert histogram.percentiles()["max"] == round(max(values), 2)
     assert found is not None
     assert found <= round(max(values), 2)
