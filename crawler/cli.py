@@ -19,6 +19,7 @@ from crawler.errors import CrawlerError, ExitCode, JobError
 
 if TYPE_CHECKING:
     from crawler.jobfile import LoadedJob
+    from crawler.picking import Picked
 
 _SET = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a key: --set limits.rate=5/s")
 _LOG_FORMAT = click.option(
@@ -113,17 +114,66 @@ def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **fla
 
 @cli.command()
 @click.argument("job", metavar="JOB")
+@click.option("--for", "url", metavar="URL", help="Print what holds for this URL, and where each value comes from.")
 @_SET
-def check(job: str, sets: Sequence[str]) -> None:
+def check(job: str, url: str | None, sets: Sequence[str]) -> None:
     """Validate a job file and its inputs; print the effective job."""
     from crawler.jobfile import load
-    from crawler.jobtext import dumps
-    from crawler.run import sources_of
+    from crawler.jobtext import dumps, effective
+    from crawler.parts import sources_of
     from crawler.sources import preflight
+    from crawler.urls import BadURL, parse
 
-    loaded = load(Path(job), sets)
+    loaded = load(Path(job), sets, inputs=url is None)
+    if url is not None:
+        try:
+            click.echo(effective(loaded.job, parse(url, base=loaded.job.request.base_url)), nl=False)
+        except BadURL as error:
+            raise JobError(f"--for: {error}") from None
+        return
     preflight(sources_of(loaded))
     click.echo(dumps(loaded.job), nl=False)
+
+
+@cli.command()
+@click.argument("job", metavar="JOB")
+@click.option("--offline", is_flag=True, help="Ask no host for its robots.txt.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@_SET
+def plan(job: str, offline: bool, as_json: bool, sets: Sequence[str]) -> None:
+    """Say before any fetch how long a job must take, and which host sets that."""
+    import uvloop
+
+    from crawler.jobfile import load
+    from crawler.plan import render, to_json
+    from crawler.preview import preview
+
+    found = uvloop.run(preview(load(Path(job), sets), offline=offline))
+    click.echo(to_json(found) if as_json else render(found))
+
+
+@cli.command()
+@click.argument("job", metavar="JOB")
+@click.option("--reason", "reasons", multiple=True, metavar="SLUG", help="Only these reasons: host-dead, 'connect-*'.")
+@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only these hosts: a.example, '*.example.org'.")
+@click.option("--status", "statuses", multiple=True, metavar="STATUS", help="Only these statuses: 503, 5xx, 500-599.")
+@click.option("--older", metavar="TIME", help="Only what failed longer ago than this: 1h")
+@_SET
+@_LOG_FORMAT
+@_QUIET
+def retry(
+    job: str, sets: Sequence[str], log_format: str, quiet: bool, older: str | None, **wanted: tuple[str, ...]
+) -> None:
+    """Run again what failed in the last run, as a run of its own."""
+    from crawler.jobfile import load
+    from crawler.picking import Picked
+    from crawler.units import parse_duration
+
+    try:
+        picked = Picked(older=parse_duration(older) if older is not None else None, **wanted)
+    except ValueError as error:
+        raise JobError(str(error)) from None
+    sys.exit(_run(load(Path(job), sets, inputs=False), again=picked, log_format=log_format, quiet=quiet))
 
 
 @cli.command()
@@ -207,10 +257,13 @@ def completion(shell: str) -> None:
     click.echo(completer(cli, {}, "crawler", "_CRAWLER_COMPLETE").source())
 
 
-def _run(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -> ExitCode:
+def _run(
+    loaded: LoadedJob, *, log_format: str, quiet: bool, fresh: bool = False, again: Picked | None = None
+) -> ExitCode:
+    from crawler.run import Options
     from crawler.shell import run_shown
 
-    return run_shown(loaded, fresh=fresh, log_format=log_format, quiet=quiet)
+    return run_shown(loaded, Options(fresh=fresh, again=again), log_format=log_format, quiet=quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from crawler.checkpoint import Checkpoint, Group, NewRow, Retry, Settled, SourceMark
+from crawler.checkpoint import Checkpoint, Group, Retry, Settled, SourceMark
 from crawler.errors import StorageError
 from crawler.model import Body, Record
+from crawler.rows import NewRow
 from crawler.sinks.bodies import BodyFiles, Stored
 from crawler.sinks.jsonl import NAME, JsonlRecords, line, with_body
 
@@ -33,14 +34,17 @@ class Ending:
 
 
 class Batch:
-    """What happened since the last commit. `weight` counts the bytes of bodies held in memory."""
+    """What happened since the last commit. `weight` counts the bytes of bodies held in memory; `paces` and `robots`
+    hold texts by host and by origin.
+    """
 
-    __slots__ = ("blocked", "endings", "retries", "weight")
+    __slots__ = ("endings", "paces", "retries", "robots", "weight")
 
     def __init__(self) -> None:
         self.endings: list[Ending] = []
         self.retries: list[Retry] = []
-        self.blocked: dict[str, float] = {}
+        self.paces: dict[str, str] = {}
+        self.robots: dict[str, str] = {}
         self.weight = 0
 
     def __len__(self) -> int:
@@ -98,8 +102,9 @@ class Outputs:
             if batch.endings:
                 self._records.sync()
             settled = [end.settled for end in batch.endings]
-            blocked = list(batch.blocked.items())
-            group = Group(number, settled, batch.retries, blocked, [self._records.mark()], tally, elapsed)
+            paces, robots = list(batch.paces.items()), list(batch.robots.items())
+            marks = [self._records.mark()]
+            group = Group(number, settled, batch.retries, paces, robots, marks, tally, elapsed)
             self.checkpoint.commit(self._run, group)
         self._group = number
 

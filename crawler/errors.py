@@ -50,6 +50,12 @@ class BusyError(CrawlerError):
     code = ExitCode.BUSY
 
 
+class NothingToDo(CrawlerError):
+    """What was asked for is done already; said, and no fault."""
+
+    code = ExitCode.OK
+
+
 class Reason(Enum):
     """Why an input did not end as `fetched`. The value is the slug in records, logs and summaries."""
 
@@ -78,6 +84,10 @@ class Reason(Enum):
     BLOCKED_SCHEME = "blocked-scheme"
     CANNOT_REPLAY = "cannot-replay"
     BAD_INPUT = "bad-input"
+    BLOCKED_ADDRESS = "blocked-address"  # a page or redirect led to loopback, a private or a metadata address
+    HOST_DEAD = "host-dead"  # given up after [breaker] give_up; never sent, or not again
+    ROBOTS = "robots"  # its robots.txt disallows it
+    ROBOTS_UNREACHABLE = "robots-unreachable"  # RFC 9309 2.3.1.4: then nothing is allowed
     REMOVED = "removed"  # its row left the input list before it was fetched
     INTERNAL = "internal"
 
@@ -101,7 +111,7 @@ _NEVER = Policy(1, False)
 # A status is retried by the job's own list (retry.statuses), so STATUS itself only says "not by this table".
 POLICY: dict[Reason, Policy] = {
     Reason.STATUS: _NEVER,
-    Reason.DNS_NOT_FOUND: Policy(1, True),
+    Reason.DNS_NOT_FOUND: _NEVER,  # no host is asked, and the answer is remembered
     Reason.DNS_FAILED: _AGAIN,
     Reason.CONNECT_REFUSED: _AGAIN,
     Reason.CONNECT_FAILED: _AGAIN,
@@ -125,6 +135,10 @@ POLICY: dict[Reason, Policy] = {
     Reason.BLOCKED_SCHEME: _NEVER,
     Reason.CANNOT_REPLAY: _NEVER,
     Reason.BAD_INPUT: _NEVER,
+    Reason.BLOCKED_ADDRESS: _NEVER,
+    Reason.HOST_DEAD: _NEVER,
+    Reason.ROBOTS: _NEVER,
+    Reason.ROBOTS_UNREACHABLE: _NEVER,
     Reason.REMOVED: _NEVER,
     Reason.INTERNAL: _NEVER,
 }

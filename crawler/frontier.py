@@ -2,10 +2,14 @@
 
 Decides which request goes next and when. Must not know fetching, files or the clock (`now` is given, monotonic).
 Invariant: every request known is in exactly one of window, delayed, stored or leased; a host is due at the maximum of
-its pace and its earliest request; no host's wait delays another's. Only `window` requests of a host are in memory, the
-rest are a count (`stored`) of rows that the checkpoint holds with an id above `cursor`, asked for by `hungry()`.
+its pace and its earliest request; no host's wait delays another's.
 
-After BUbiNG (Boldi et al., 2014): politeness, retries and failing hosts are all deadlines that move later.
+Only windows are in memory: about two seconds of a host's pace each, and `in_memory` requests in all. The rest are a
+count (`stored`) of rows that the checkpoint holds with an id above `cursor`. A host asks for its next window shortly
+before it is due; one that is blocked for long gives its window back, and is fetched from the store again.
+
+After BUbiNG (Boldi et al., 2014): politeness, retries and failing hosts are all deadlines that move later. Hosts whose
+own pace sets the end of the run go first, every other turn (Graham's longest-processing-time rule, 1969).
 """
 
 from __future__ import annotations
@@ -17,11 +21,14 @@ from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
 
+from crawler.hostqueue import READY, UNSCHEDULED, Feeding, HostQueue, Turns
 from crawler.model import Request
-from crawler.pace import Pace, PaceLimits
+from crawler.pace import Pace, PaceLimits, PaceState
 
-_UNSCHEDULED = -1.0
-_READY = 0.0
+_LEAD = 0.5  # seconds before it is due that a host asks for its window
+_FAR = 5.0  # a host that is due later than this gives its window back
+_AHEAD = 2.0  # seconds of its pace that a window holds
+_UNPACED = 64  # requests in the window of a host without a rate
 
 
 class WaitUntil(NamedTuple):
@@ -57,84 +64,66 @@ class FrontierState(NamedTuple):
     next_at: float
 
 
-class _Host:
-    """One politeness key and its queue. Containers are made when first needed: most of 10^5 hosts are idle."""
-
-    __slots__ = ("cursor", "delayed", "due", "loading", "name", "pace", "stored", "window")
-
-    def __init__(self, name: str, pace: Pace) -> None:
-        self.name = name
-        self.pace = pace
-        self.window: deque[Request] | None = None
-        self.delayed: list[tuple[float, int, Request]] | None = None  # a heap by not_before
-        self.stored = 0
-        self.cursor = 0
-        self.loading = False
-        self.due = _UNSCHEDULED
-
-    def not_before(self, now: float) -> float:
-        """When its next request may go; `inf` while it has none in memory or no free slot."""
-        if self.window:
-            return self.pace.not_before(now)
-        if self.delayed:
-            return max(self.delayed[0][0], self.pace.not_before(now))
-        return inf
-
-    def pop(self, now: float) -> Request:
-        """The next request: a delayed one that is due, else the head of the window."""
-        delayed = self.delayed
-        if delayed and (delayed[0][0] <= now or not self.window):
-            return heappop(delayed)[2]
-        assert self.window is not None
-        return self.window.popleft()
-
-
 class Frontier:
     """All hosts. `limits_of` gives a host's pace; `in_memory` bounds the requests held in all windows together."""
 
     def __init__(self, limits_of: Callable[[str], PaceLimits], *, in_memory: int = 16_384) -> None:
         self._limits_of = limits_of
         self._in_memory = in_memory
-        self._hosts: dict[str, _Host] = {}
-        self._ready: deque[_Host] = deque()
-        self._heap: list[tuple[float, int, _Host]] = []
-        self._hungry: deque[_Host] = deque()
+        self._hosts: dict[str, HostQueue] = {}
+        self._ready = Turns()
+        self._hungry = Turns()
+        self._heap: list[tuple[float, int, HostQueue]] = []
         self._ticket = 0  # breaks ties in the heaps: first come, first served
         self._waiting = 0
         self._leased = 0
+        self._held = 0  # requests in windows, and those asked for
         self._open = True
+        # The host whose own pace takes longest, in seconds as of a moment: it sets the end of the run.
+        self._longest: tuple[float, float, str | None] = (0.0, 0.0, None)
 
     def __repr__(self) -> str:
         return f"<Frontier waiting={self._waiting} leased={self._leased} hosts={len(self._hosts)} open={self._open}>"
 
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
     def add(self, request: Request, now: float) -> None:
         """A new request, whose row the checkpoint gets as well; it is kept in memory only while its window has room."""
         host = self._host(request.host)
+        host.named = True
         self._waiting += 1
         window = host.window
-        if host.stored or host.loading or (window is not None and len(window) >= self._window_size()):
+        room = self._held < self._in_memory and (not window or len(window) < self._size(host))
+        if host.stored or host.feeding is not Feeding.NOT or not room:
             host.stored += 1
-            self._feed_if_low(host)
+            if host.stored & (host.stored - 1) == 0:  # now and then: it may have become one that sets the end
+                self._feed(host, now)
+                self._promote(host, now)
             return
         if window is None:
             window = host.window = deque()
         window.append(request)
+        self._held += 1
         host.cursor = request.id
+        host.low = len(window) // 2
         self._reschedule(host, now)
 
-    def restore(self, name: str, stored: int, blocked_until: float, now: float) -> None:
+    def restore(self, name: str, stored: int, now: float, state: PaceState | None = None) -> None:
         """A host as the checkpoint knew it: `stored` rows wait there; its burst counts as used up."""
         host = self._host(name)
+        host.named = host.named or stored > 0
         host.pace.restart(now)
-        host.pace.block(blocked_until)
+        if state is not None:
+            host.pace.restore(state, now)
         host.stored += stored
         self._waiting += stored
-        self._feed_if_low(host)
+        self._feed(host, now)
 
     def refill(self, want: Want, rows: Iterable[tuple[Request, float]], now: float) -> None:
         """The answer to a Want: requests in the order of their ids, each with its own not_before (0: at once)."""
         host = self._hosts[want.host]
-        host.loading = False
+        host.feeding = Feeding.NOT
+        self._held -= want.limit
         for request, not_before in rows:
             host.stored -= 1
             host.cursor = request.id
@@ -144,12 +133,15 @@ class Frontier:
             if host.window is None:
                 host.window = deque()
             host.window.append(request)
+            self._held += 1
+        host.low = want.limit // 2
         self._reschedule(host, now)
-        self._feed_if_low(host)
 
     def close(self) -> None:
         """The sources are exhausted: no `add` will come."""
         self._open = False
+
+    # -- what goes out ------------------------------------------------------------------------------------------------
 
     def take(self, now: float) -> Request | WaitUntil | Drained:
         """Lease the next request that may go at `now`, or say until when nothing may."""
@@ -157,18 +149,19 @@ class Frontier:
         while heap and heap[0][0] <= now:
             deadline, _, host = heappop(heap)
             if host.due == deadline:  # else it was scheduled earlier meanwhile
-                host.due = _READY
-                ready.append(host)
+                host.due = READY
+                ready.append(host, first=self._sets_the_end(host, now))
         while ready:
-            host = ready.popleft()
-            host.due = _UNSCHEDULED
+            host = ready.pop()
+            if host.due != READY:
+                continue  # it stood in both lines
+            host.due = UNSCHEDULED
             if host.not_before(now) <= now:
-                request = host.pop(now)
+                request = self._pop(host, now)
                 host.pace.take(now)
                 self._waiting -= 1
                 self._leased += 1
                 self._schedule(host, now)
-                self._feed_if_low(host)
                 return request
             self._schedule(host, now)
         if self._waiting == 0 and self._leased == 0 and not self._open:
@@ -176,17 +169,25 @@ class Frontier:
         return WaitUntil(heap[0][0] if heap else inf)
 
     def hungry(self, limit: int) -> list[Want]:
-        """Windows to refill, oldest first; each host is named once until its `refill`."""
+        """Windows to fill, as far as memory has room; each host is named once until its `refill`."""
         wants: list[Want] = []
-        while self._hungry and len(wants) < limit:
-            host = self._hungry.popleft()
-            room = self._window_size() - (len(host.window) if host.window else 0)
-            wants.append(Want(host.name, host.cursor, max(room, 1)))
+        # A host with nothing in memory is never refused for long: each answer gives back what it did not use.
+        while self._hungry and len(wants) < limit and self._held < self._in_memory:
+            host = self._hungry.pop()
+            if host.feeding is not Feeding.IN_LINE:
+                continue  # it stood in both lines
+            host.feeding = Feeding.ASKED
+            wants.append(Want(host.name, host.cursor, self._size(host)))
+            self._held += wants[-1].limit
         return wants
 
-    def done(self, host: str, now: float) -> None:
-        """A leased request of `host` has come to its end."""
+    # -- what comes back ----------------------------------------------------------------------------------------------
+
+    def done(self, host: str, now: float, *, sent: bool = True) -> None:
+        """A leased request of `host` has come to its end; one that was not sent at all costs its host no time."""
         self._leased -= 1
+        if not sent:
+            self._hosts[host].pace.take_back()
         self._release(self._hosts[host], now)
 
     def again(self, request: Request, not_before: float, now: float, *, came_from: str | None = None) -> None:
@@ -195,13 +196,44 @@ class Frontier:
         self._waiting += 1
         old = self._hosts[came_from or request.host]
         host = self._host(request.host)
-        self._delay(host, request, not_before)
+        if request.robots is not None:
+            host.errands = [*(host.errands or ()), request]
+        else:
+            self._delay(host, request, not_before)
         self._release(old, now)
         self._reschedule(host, now)
 
+    def hold(self, request: Request, now: float) -> bool:
+        """A leased request goes back, and nothing of its host goes until `let_go`. True: its slot stays taken, and
+        robots.txt is to be asked for in its place, which ends by `done` or `again` as any request does.
+        """
+        host = self._hosts[request.host]
+        self._waiting += 1
+        self._delay(host, request, 0.0)
+        if host.held:  # it was taken beside the one for which that is asked already
+            self._leased -= 1
+            host.pace.take_back()
+            self._release(host, now)
+            return False
+        host.held = True
+        return True
+
+    def let_go(self, host: str, now: float) -> None:
+        """The robots.txt that a host was held for is known, or will be asked for again."""
+        held = self._hosts[host]
+        held.held = False
+        self._reschedule(held, now)
+
     def pace(self, host: str) -> Pace:
-        """The pace of a host, to be told of faults and blocks; a block needs no rescheduling, it only moves later."""
+        """The pace of a host, to be told of answers; what makes it later needs no rescheduling."""
         return self._host(host).pace
+
+    def named(self, host: str) -> bool:
+        """Does the job's own input name this host."""
+        found = self._hosts.get(host)
+        return found is not None and found.named
+
+    # -- what is told -------------------------------------------------------------------------------------------------
 
     def state(self) -> FrontierState:
         """Counts, at once for any number of hosts; a host that was scheduled anew may be counted twice for a while."""
@@ -209,11 +241,15 @@ class Frontier:
             self._waiting, self._leased, len(self._hosts), len(self._heap), self._heap[0][0] if self._heap else inf
         )
 
-    def blocked(self, now: float) -> Iterator[tuple[str, float]]:
-        """Hosts that may not be asked yet, with the moment from which they may."""
+    def longest(self, now: float) -> tuple[float, str | None]:
+        """Seconds that the host with most to do needs at its own pace, and its name."""
+        seconds, at, name = self._longest
+        return max(0.0, seconds - (now - at)), name
+
+    def paces(self) -> Iterator[tuple[str, Pace]]:
+        """All hosts."""
         for host in self._hosts.values():
-            if host.pace.blocked_until > now:
-                yield host.name, host.pace.blocked_until
+            yield host.name, host.pace
 
     @property
     def waiting(self) -> int:
@@ -225,42 +261,92 @@ class Frontier:
         """Requests taken and not yet given back."""
         return self._leased
 
-    def _host(self, name: str) -> _Host:
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _host(self, name: str) -> HostQueue:
         host = self._hosts.get(name)
         if host is None:
-            host = self._hosts[name] = _Host(name, Pace(self._limits_of(name)))
+            host = self._hosts[name] = HostQueue(name, Pace(self._limits_of(name)))
         return host
 
-    def _window_size(self) -> int:
-        return max(8, min(1024, self._in_memory // (len(self._hosts) or 1)))
+    def _size(self, host: HostQueue) -> int:
+        """Requests of a window: what the pace lets go in some seconds, or a fair share of memory if that is more."""
+        spacing = host.pace.spacing
+        ahead = min(256, int(_AHEAD / spacing) + 1) if spacing else _UNPACED
+        return max(ahead, min(1024, self._in_memory // (4 * len(self._hosts))))
 
-    def _delay(self, host: _Host, request: Request, not_before: float) -> None:
+    def _pop(self, host: HostQueue, now: float) -> Request:
+        before = len(host.window) if host.window else 0
+        request = host.pop(now)
+        if before:
+            self._held -= before - len(host.window or ())
+        return request
+
+    def _delay(self, host: HostQueue, request: Request, not_before: float) -> None:
         if host.delayed is None:
             host.delayed = []
         self._ticket += 1
         heappush(host.delayed, (not_before, self._ticket, request))
 
-    def _release(self, host: _Host, now: float) -> None:
+    def _release(self, host: HostQueue, now: float) -> None:
         host.pace.release()
         if host.due < 0:
             self._schedule(host, now)
 
-    def _reschedule(self, host: _Host, now: float) -> None:
+    def _reschedule(self, host: HostQueue, now: float) -> None:
         """Something of the host may be due earlier than it is scheduled for."""
-        if host.due != _READY:
+        if host.due != READY:
             self._schedule(host, now)
 
-    def _schedule(self, host: _Host, now: float) -> None:
+    def _schedule(self, host: HostQueue, now: float) -> None:
         due = host.not_before(now)
         if due <= now:
-            host.due = _READY
-            self._ready.append(host)
-        elif due < inf and (host.due < 0 or due < host.due):
+            host.due = READY
+            self._ready.append(host, first=self._sets_the_end(host, now))
+        elif due < inf:
+            self._wake_at(host, due)
+            if due > now + _FAR and host.window:
+                self._held -= host.unload()
+        if host.stored and host.feeding is Feeding.NOT and (not host.window or len(host.window) <= host.low):
+            self._feed(host, now)
+
+    def _wake_at(self, host: HostQueue, due: float) -> None:
+        if host.due < 0 or due < host.due:
             host.due = due
             self._ticket += 1
             heappush(self._heap, (due, self._ticket, host))
 
-    def _feed_if_low(self, host: _Host) -> None:
-        if host.stored and not host.loading and (not host.window or len(host.window) * 2 <= self._window_size()):
-            host.loading = True
-            self._hungry.append(host)
+    def _feed(self, host: HostQueue, now: float) -> None:
+        """Ask for the next window when it will be needed soon; else see to it that somebody looks again then."""
+        if not host.stored or host.held:
+            return
+        if host.feeding is Feeding.ASKED:
+            return
+        if host.feeding is Feeding.IN_LINE:
+            if self._sets_the_end(host, now):  # it was not when it got in line
+                self._hungry.append(host, first=True)
+            return
+        if host.window and len(host.window) > host.low:
+            return
+        soon = host.pace.not_before(now) - _LEAD
+        if soon <= now or soon == inf:
+            host.feeding = Feeding.IN_LINE
+            self._hungry.append(host, first=self._sets_the_end(host, now))
+        elif not host.window and host.due != READY:
+            self._wake_at(host, soon)
+
+    def _promote(self, host: HostQueue, now: float) -> None:
+        if host.due == READY and self._sets_the_end(host, now):
+            self._ready.append(host, first=True)
+
+    def _sets_the_end(self, host: HostQueue, now: float) -> bool:
+        """Does it need at least half as long as the host that needs longest."""
+        spacing = host.pace.spacing
+        if not spacing:
+            return False
+        mine = (host.stored + len(host.window or ()) + len(host.delayed or ())) * spacing
+        seconds, at, _ = self._longest
+        longest = seconds - (now - at)
+        if mine >= longest:
+            self._longest = (mine, now, host.name)
+        return mine > 1.0 and 2 * mine >= longest

@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from crawler.addresses import parse_pins
 from crawler.names import check_layout
+from crawler.perhost import Circuit, Headers, HostOverrides, PerHost, Timeouts, canonical_pattern
+from crawler.places import dotted
 from crawler.retry import RetryPolicy
-from crawler.tables import METHODS, BadCell, check_header
+from crawler.tables import METHODS
 from crawler.units import Bandwidth, Duration, Rate, Size
-from crawler.urls import BadURL, parse
+from crawler.urls import BadURL, parse, printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)(?:\s+step\s+(\d+))?\Z")
+_RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})(?:\s+step\s+([0-9]{1,18}))?\Z")
 _FIELD = re.compile(r"\{([^{}]*)\}")
-_STATUSES = re.compile(r"(?:([1-5])xx|(\d{3})(?:-(\d{3}))?)\Z")
+_MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z")
+_STATUSES = re.compile(r"(?:([1-5])xx|([0-9]{3})(?:-([0-9]{3}))?)\Z")
+
+_MAX_VARIABLES = 20
 
 Scalar = str | int | float | bool
 
@@ -37,15 +52,6 @@ def _method(value: str) -> str:
     if value.upper() not in METHODS:
         raise ValueError(f"'{value}' is not one of {', '.join(METHODS)}")
     return value.upper()
-
-
-def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
-    try:
-        for name, text in value.items():
-            check_header(name, text)
-    except BadCell as error:
-        raise ValueError(str(error)) from None
-    return value
 
 
 def _statuses(value: list[str]) -> list[str]:
@@ -66,7 +72,7 @@ def values(said: str | list[Scalar]) -> Iterator[str]:
         yield from (str(item) for item in said)
         return
     match = _RANGE.match(said)
-    if not match:
+    if not match or (match[3] and not int(match[3])):
         raise ValueError(f"'{said}' is not a range; write it like '1..500', '0..100 step 10', or as a list")
     width = len(match[1]) if match[1].startswith("0") else 0
     yield from (str(number).zfill(width) for number in range(int(match[1]), int(match[2]) + 1, int(match[3] or 1)))
@@ -74,12 +80,17 @@ def values(said: str | list[Scalar]) -> Iterator[str]:
 
 def expand(template: str, variables: Mapping[str, str | list[Scalar]]) -> Iterator[str]:
     """Every URL of a template, the last variable turning fastest. Names are looked up, nothing is evaluated."""
-    names = list(variables)
-    for chosen in product(
-        *(list(values(variables[name])) if len(names) > 1 else values(variables[name]) for name in names)
-    ):
-        known = dict(zip(names, chosen, strict=True))
-        yield _FIELD.sub(lambda field, known=known: known[field[1]], template)  # type: ignore[misc]
+    return _chosen(template, variables, list(variables), {})
+
+
+def _chosen(
+    template: str, variables: Mapping[str, str | list[Scalar]], names: list[str], known: Mapping[str, str]
+) -> Iterator[str]:
+    if not names:
+        yield _FIELD.sub(lambda field: known[field[1]], template)
+        return
+    for value in values(variables[names[0]]):  # not itertools.product: it would hold every value of a range
+        yield from _chosen(template, variables, names[1:], {**known, names[0]: value})
 
 
 class Input(_Section):
@@ -106,6 +117,8 @@ class Input(_Section):
 
 
 def _check_template(template: str, variables: Mapping[str, str | list[Scalar]]) -> None:
+    if len(variables) > _MAX_VARIABLES:
+        raise ValueError(f"vars has {len(variables)} variables; at most {_MAX_VARIABLES} are taken")
     used = set(_FIELD.findall(template))
     for name in sorted(used - set(variables)):
         near = get_close_matches(name, variables, 1)
@@ -126,7 +139,8 @@ class RequestDefaults(_Section):
 
     method: Annotated[str, AfterValidator(_method)] = "GET"
     base_url: str | None = None
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
+    contact: str | None = None
+    headers: Headers = {}
     params: dict[str, Scalar | list[Scalar]] = {}
     json_body: Any = Field(None, alias="json")
     body: str | None = None
@@ -139,6 +153,21 @@ class RequestDefaults(_Section):
             return parse(value).href if value is not None else None
         except BadURL as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("contact")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        if value is None or _MAIL.match(value):
+            return value
+        try:
+            found = parse(value).href
+        except BadURL:
+            found = "()"
+        if re.search(r"[()]", found):  # they would end the comment of the User-Agent (RFC 9110 5.6.5)
+            raise ValueError(
+                f"'{printable(value)}' is no e-mail address or http(s) URL, such as 'https://a.example/bot'"
+            )
+        return found
 
     @model_validator(mode="after")
     def _one_body(self) -> RequestDefaults:
@@ -164,34 +193,29 @@ class RequestDefaults(_Section):
         return status in self.accepted
 
 
-class Limits(_Section):
+class Limits(PerHost):
     """[limits]: how much at once, how fast, how large."""
 
     workers: int = Field(64, ge=1, le=10_000)
     rate: Rate | None = None
-    per_host: int = Field(8, ge=1, le=10_000)
-    rate_per_host: Rate | None = None
-    burst_per_host: int = Field(1, ge=1, le=1_000_000)
     bandwidth: Bandwidth | None = None
-    max_body: Size = Field(1024**3, ge=1)
     max_redirects: int = Field(20, ge=0, le=100)
+    politeness: Literal["host", "domain", "ip"] = "host"
+    memory: Size | None = Field(None, ge=1024**2)
 
 
-class Timeouts(_Section):
-    """[timeouts], in seconds."""
-
-    connect: Duration = Field(5.0, gt=0)
-    read: Duration = Field(15.0, gt=0)
-    total: Duration = Field(300.0, gt=0)
-    stall: Duration = Field(30.0, gt=0)
-    min_speed: Bandwidth = 10.0
+def _pins(value: dict[str, str]) -> dict[str, str]:
+    parse_pins(value)
+    return value
 
 
 class Connection(_Section):
-    """[connection]: the pool."""
+    """[connection]: the pool, names and addresses."""
 
     keepalive: Duration = Field(30.0, ge=0)
     dns_ttl: Duration = Field(60.0, ge=0)
+    resolve: Annotated[dict[str, str], AfterValidator(_pins)] = {}
+    allow_private: bool = False
 
 
 class Output(_Section):
@@ -203,11 +227,34 @@ class Output(_Section):
     layout: str = "hash"
     headers_in_record: bool = False
 
+    @field_validator("dir")
+    @classmethod
+    def _folder(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError(f"'{printable(value)}' cannot name a folder")
+        return value
+
     @field_validator("layout")
     @classmethod
     def _known_layout(cls, value: str) -> str:
         check_layout(value)
         return value
+
+
+Pattern = Annotated[str, AfterValidator(canonical_pattern)]
+
+
+def _distinct(value: object) -> object:
+    seen: dict[str, str] = {}
+    for said in value if isinstance(value, dict) else ():
+        try:
+            name = canonical_pattern(said) if isinstance(said, str) else ""
+        except ValueError:
+            continue
+        if name in seen:
+            raise ValueError(f"'{printable(said)}' is the same as '{printable(seen[name])}'; make one table of them")
+        seen[name] = said
+    return value
 
 
 class Job(_Section):
@@ -219,8 +266,10 @@ class Job(_Section):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
+    breaker: Circuit = Circuit()
     connection: Connection = Connection()
     output: Output = Output()
+    hosts: Annotated[dict[Pattern, HostOverrides], BeforeValidator(_distinct)] = {}
 
     @field_validator("name")
     @classmethod
@@ -237,17 +286,23 @@ class Job(_Section):
 
     def changes(self, old: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         """Keys that differ from an older job's data: those that say what is fetched and written, and all others."""
+        with suppress(ValidationError):  # keys that are newer than the data have their defaults in both
+            old = Job.model_validate(old).to_data()
         differing = sorted(_differences(old, self.to_data()))
         # Inputs are compared by their content, not by how the job names them.
-        differing = [key for key in differing if not key.startswith("input.") and key != "output.dir"]
-        content = [key for key in differing if key.startswith(("request.", "output."))]
-        return content, [key for key in differing if key not in content]
+        differing = [path for path in differing if path[0] != "input" and path != ("output", "dir")]
+        content = [path for path in differing if path[0] in ("request", "output") or path[2:3] == ("headers",)]
+        return [*map(dotted, content)], [dotted(path) for path in differing if path not in content]
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
     for key in {*old, *new}:
-        mine, theirs = new.get(key), old.get(key)
+        path, mine, theirs = (*above, key), new.get(key), old.get(key)
+        if path[0] == "hosts" and isinstance(mine or theirs, dict):  # a pattern may be new, or gone, as a whole
+            mine, theirs = mine or {}, theirs or {}
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            yield from _differences(theirs, mine, f"{prefix}{key}.")
+            yield from _differences(theirs, mine, path)
         elif mine != theirs:
-            yield f"{prefix}{key}"
+            yield path

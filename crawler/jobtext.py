@@ -1,4 +1,4 @@
-"""Jobs as text: the effective job as TOML, and the commented file of `crawler init`.
+"""Jobs as text: the effective job as TOML, what of it holds for one URL, and the commented file of `crawler init`.
 
 Decides wording and layout only. Must not read or write files. Invariant: `dumps(job)` loads back to an equal job, and
 the template names every key of the model (tests hold both).
@@ -7,11 +7,18 @@ the template names every key of the model (tests hold both).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
+from crawler.hosts import Hosts
 from crawler.job import Job
+from crawler.perhost import Circuit, PerHost, Timeouts
+from crawler.places import dotted
+from crawler.redirect import harmless
+from crawler.retry import RetryPolicy
+from crawler.urls import Url, origin, printable
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -22,15 +29,74 @@ def dumps(job: Job) -> str:
 
 
 def to_toml(data: dict[str, Any]) -> str:
-    """Plain data as TOML: sections for the first level, inline tables below; None is left out."""
+    """Plain data as TOML: sections for the first level and for each host, inline tables below; None is left out."""
     lines = [
         f"{key} = {_value(value)}" for key, value in data.items() if not isinstance(value, dict) and value is not None
     ]
     for section, table in data.items():
-        if isinstance(table, dict):
-            lines += ["", f"[{section}]"]
-            lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
+        if section == "hosts":
+            for pattern, overrides in table.items():
+                lines += _table(f"hosts.{_text(pattern)}", overrides)
+        elif isinstance(table, dict):
+            lines += _table(section, table)
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, table: Mapping[str, Any]) -> list[str]:
+    return ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None)]
+
+
+def effective(job: Job, url: Url) -> str:
+    """What holds for a URL, as TOML, with where each value comes from; headers that may be secrets are masked."""
+    netloc = origin(url.href)[1]
+    data, patterns = job.to_data(), dict(Hosts(job).origins(netloc))
+    lines = [f"# {printable(url.href)}"]
+    for section, model in (("limits", PerHost), ("timeouts", Timeouts), ("retry", RetryPolicy), ("breaker", Circuit)):
+        lines += ["", f"[{section}]"]
+        keys = (key for name in model.model_fields for key in _leaves((name,), data[section][name]))
+        for key in keys:
+            pattern = patterns.get(".".join(key if section == "limits" else (section, *key)))
+            table = data["hosts"][pattern] if pattern is not None else data
+            value = _at(table, key if pattern is not None and section == "limits" else (section, *key))
+            said = f"{dotted(key)} = {_value(value)}" if value is not None else f"# {dotted(key)}: no limit"
+            lines.append(f"{said:<40} # {_source(job, section, key, pattern)}")
+    return "\n".join([*lines, "", "[headers]", *_headers(job, patterns)]) + "\n"
+
+
+def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves((*path, key), inner)
+    else:
+        yield path
+
+
+def _at(data: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        data = data[part]
+    return data
+
+
+def _source(job: Job, section: str, key: tuple[str, ...], pattern: str | None) -> str:
+    if pattern is not None:
+        return f"hosts.{_text(pattern)}"
+    table: Any = job
+    for part in (section, *key):
+        if part not in table.model_fields_set:
+            return "default"
+        table = getattr(table, part)
+    return section
+
+
+def _headers(job: Job, patterns: Mapping[str, str]) -> list[str]:
+    found = {name.lower(): (name, text, "request") for name, text in job.request.headers.items()}
+    for key, pattern in patterns.items():
+        kind, _, lowered = key.partition(".")
+        if kind == "headers":
+            [(name, text)] = [pair for pair in job.hosts[pattern].headers.items() if pair[0].lower() == lowered]
+            found[lowered] = (name, text, f"hosts.{_text(pattern)}")
+    shown = ((name, text if harmless({name: text}) else "***", source) for name, text, source in found.values())
+    return [f"{f'{_key(name)} = {_text(text)}':<40} # {source}" for name, text, source in shown]
 
 
 def _key(key: str) -> str:
@@ -64,7 +130,7 @@ def template(name: str) -> str:
 
 _TEMPLATE = """\
 # Run it: crawler run @NAME@.toml     Check it: crawler check @NAME@.toml
-# Commented lines show the defaults. Times are written "2s", "5m"; sizes "64MiB"; rates "10/s", "30/min".
+# Commented lines show the defaults. Times are written "2s", "5m"; sizes "64MiB"; rates "10/s", "6/min".
 
 name = "@NAME@"                           # state and results go to output/@NAME@
 # extends = "base.toml"                  # merged below this file
@@ -80,7 +146,8 @@ urls = ["https://example.org/"]
 [request]                                # what rows of a table do not say themselves
 # method = "GET"
 # base_url = "https://api.example.org/v1/"
-# headers = { User-Agent = "mybot/1.0 (+https://example.org/bot; me@example.org)" }
+# contact = "https://example.org/bot"    # or "me@example.org": told to every site in the User-Agent
+# headers = { Accept-Language = "en" }
 # params = { lang = "en" }               # appended to every URL
 # json = { key = "value" }               # a JSON body; or
 # body = "text"                          # a plain one
@@ -92,7 +159,15 @@ urls = ["https://example.org/"]
 # per_host = 8                           # requests under way at one host
 rate_per_host = "5/s"                    # no limit by default: be kind to sites that are not yours
 # burst_per_host = 1                     # so many at once after a pause
+# delay_per_host = "0s"                  # at least so long between two requests to one host
+# politeness = "host"                    # what shares one pace: "host", "domain" (example.org with all below), "ip"
+# adaptive = true                        # slow down for hosts that say 429 or get slower, and come back carefully
+# min_rate_per_host = "6/min"           # as slow as that at most
+# robots = "ignore"                      # or "obey": robots.txt, its Crawl-delay included
+# crawl_delay_max = "1m"                 # the longest Crawl-delay that is obeyed
 # bandwidth = "20MiB/s"                  # bytes of bodies, the whole job; no limit by default
+# bandwidth_per_host = "2MiB/s"          # the same for one host
+# memory = "1GiB"                        # while the process takes more nothing new begins; no limit by default
 # max_body = "1GiB"                      # after decompression
 # max_redirects = 20
 
@@ -109,9 +184,15 @@ rate_per_host = "5/s"                    # no limit by default: be kind to sites
 # statuses = [408, 425, 429, 500, 502, 503, 504]
 # retry_after_max = "1h"                 # the longest Retry-After that is obeyed
 
+[breaker]
+# failures = 10                          # in a row (connect, timeout, 5xx), then a host is only probed
+# give_up = "15m"                        # broken for so long: its requests end as host-dead
+
 [connection]
 # keepalive = "30s"                      # an idle connection is kept so long
 # dns_ttl = "1m"                         # an address is remembered so long
+# resolve = { "example.org" = "192.0.2.7", "example.org:8080" = "[2001:db8::7]:80" }   # instead of asking DNS
+# allow_private = false                  # may redirects and names lead to loopback, private or metadata addresses
 
 [output]
 # dir = "output"
@@ -119,4 +200,9 @@ rate_per_host = "5/s"                    # no limit by default: be kind to sites
 # bodies = "files"                       # or "none": only sizes and digests are kept
 # layout = "hash"                        # by sha256; or "mirror": host/path; or a template: "{host}/{stem}{ext}"
 # headers_in_record = false              # response headers in each record
+
+# [hosts."*.example.org"]                # what is other for some hosts: any per-host limit, and tables of its own
+# per_host = 2
+# headers = { X-Token = "secret" }
+# retry = { attempts = 2 }               # likewise timeouts = { read = "1m" }, breaker = { give_up = "1h" }
 """

@@ -52,8 +52,9 @@ class Request:
     """One thing to fetch, now standing at `url`; each redirect hop moves `url` and `host` and grows `hops`.
 
     An input that cannot be sent flows as a Request with `error` set: it ends as `bad-input` at its turn, once.
-    `id` is stable for the job. `home` is the politeness key under which the checkpoint keeps the row: it stays when
-    a hop leads to another `host`. `attempt` counts from 1 and is the attempt that comes next (or runs now).
+    `id` is stable for the job. `host` is the politeness key of the URL's host; `home` the one under which the
+    checkpoint keeps the row: it stays when a hop leads to another `host`. `attempt` counts from 1 and is the attempt
+    that comes next (or runs now).
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Request:
         "input",
         "method",
         "place",
+        "robots",
         "seed",
         "sha256",
         "url",
@@ -107,6 +109,7 @@ class Request:
         self.error = error
         self.hops: tuple[str, ...] = ()
         self.foreign = False  # a hop led to another origin than the seed's
+        self.robots: str | None = None  # the origin whose robots.txt this asks for: no input, and never recorded
 
     def __repr__(self) -> str:
         return f"<Request {self.id} {self.method} {self.url} attempt={self.attempt} hops={len(self.hops)}>"
@@ -162,12 +165,21 @@ class Fetched:
 
 
 class Failed:
-    """No usable answer: `reason` names the class of fault, `error` is a sentence for people."""
+    """No usable answer: `reason` names the class of fault, `error` is a sentence for people.
+
+    `timing` is None where nothing was sent.
+    """
 
     __slots__ = ("error", "reason", "request", "request_id", "status", "timing")
 
     def __init__(
-        self, request: Request, request_id: str, reason: Reason, error: str, timing: Timing, status: int | None = None
+        self,
+        request: Request,
+        request_id: str,
+        reason: Reason,
+        error: str,
+        timing: Timing | None,
+        status: int | None = None,
     ) -> None:
         self.request = request
         self.request_id = request_id

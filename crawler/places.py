@@ -10,16 +10,38 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-Path = tuple[str, ...]
-Lines = dict[Path, int]
+from crawler.urls import printable
 
-_HEADER = re.compile(r"\s*\[{1,2}\s*(?P<path>[^\]]+?)\s*\]{1,2}")
-_KEY = re.compile(r"""\s*(?P<path>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')(?:\s*\.\s*(?:[\w-]+|"[^"\n]*"|'[^'\n]*'))*)\s*=""")
+Key = tuple[str, ...]
+Lines = dict[Key, int]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
+_DOTTED = r"""(?P<path>(?:[\w-]+|"[^"\n]*"|'[^'\n]*')(?:\s*\.\s*(?:[\w-]+|"[^"\n]*"|'[^'\n]*'))*)"""
+_HEADER = re.compile(rf"\s*\[{{1,2}}\s*{_DOTTED}\s*\]{{1,2}}")
+_KEY = re.compile(rf"\s*{_DOTTED}\s*=")
 _PART = re.compile(r"""[\w-]+|"([^"\n]*)"|'([^'\n]*)'""")
-_TOKEN = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]|\n|[^"\'#\[\]{}\n]+|.')
+# A string (also one that does not end) or a comment; each quantifier keeps what it has, so the time is linear.
+_STRING = (
+    r'"""(?:\\[\s\S]|[^\\"]|"(?!""))*+"{0,5}|\'\'\'(?:[^\']|\'(?!\'\'))*+\'{0,5}|"(?:\\.|[^"\\\n])*+"?|\'[^\'\n]*+\'?'
+)
+TOML_TEXT = re.compile(rf"{_STRING}|#[^\n]*+")
+_TOKEN = re.compile(rf"{TOML_TEXT.pattern}|[\[\]{{}}]|\n|[^\"'#\[\]{{}}\n]++")
 
 
-def find(lines: Lines, path: Path) -> int | None:
+class Malformed(ValueError):
+    """What is wrong with a text, and on which line (from 1) if that is known."""
+
+    def __init__(self, said: str, line: int | None = None) -> None:
+        super().__init__(said)
+        self.line = line
+
+
+def dotted(path: Key) -> str:
+    """A key as it is written: hosts."*.example.org".per_host."""
+    return ".".join(part if _BARE.match(part) else f'"{printable(part, 80)}"' for part in path)
+
+
+def find(lines: Lines, path: Key) -> int | None:
     """The line of a key, or of the nearest one above it that has a line."""
     while path:
         if path in lines:
@@ -31,7 +53,7 @@ def find(lines: Lines, path: Path) -> int | None:
 def toml_lines(text: str) -> Lines:
     """Lines of all tables and of all keys that begin a line."""
     found: Lines = {}
-    table: Path = ()
+    table: Key = ()
     for number, line in _statements(text):
         if match := _HEADER.match(line) if line.lstrip().startswith("[") else None:
             table = _parts(match["path"])
@@ -41,7 +63,7 @@ def toml_lines(text: str) -> Lines:
     return found
 
 
-def yaml_lines(node: Any, above: Path = ()) -> Lines:
+def yaml_lines(node: Any, above: Key = ()) -> Lines:
     """Lines of all keys of a composed YAML document (the marks of PyYAML's nodes)."""
     found: Lines = {}
     if node is not None and node.id == "mapping":
@@ -52,7 +74,7 @@ def yaml_lines(node: Any, above: Path = ()) -> Lines:
     return found
 
 
-def _parts(path: str) -> Path:
+def _parts(path: str) -> Key:
     return tuple(match[1] or match[2] or match[0] for match in _PART.finditer(path))
 
 
@@ -66,11 +88,8 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             yield number, source[number - 1]
             begins = False
         token, position = match[0], match.end()
-        if token in ('"""', "'''"):
-            end = text.find(token, position)
-            end = len(text) if end < 0 else end
-            number += text.count("\n", position, end)
-            position = end + 3
+        if token.startswith(('"""', "'''")):
+            number += token.count("\n")
         elif token == "\n":
             number += 1
             begins = depth == 0

@@ -192,7 +192,7 @@ def choose(stream: IO[str] | None, *, quiet: bool, as_json: bool) -> Progress:
 
 
 def plain_line(snapshot: Snapshot) -> str:
-    """One moment as a line of text; every key is always there but `state` (when not running) and `slowest url`."""
+    """One moment as a line of text; every key is there but `state` (when not running), `eta_host`, `slowest url`."""
     more = "+" if snapshot.importing else ""
     eta = duration(snapshot.eta) if snapshot.eta is not None else "?"
     waits = [f"{snapshot.hosts_waiting} waiting"] if snapshot.hosts_waiting else []
@@ -206,6 +206,7 @@ def plain_line(snapshot: Snapshot) -> str:
         f"in_flight={snapshot.in_flight} waiting={snapshot.waiting} hosts={snapshot.hosts}",
         *([f"({', '.join(waits)})"] if waits else []),
         f"eta={eta}",
+        *([f"eta_host={printable(snapshot.eta_host)}"] if snapshot.eta_host and snapshot.eta is not None else []),
         *([f"state={snapshot.state}"] if snapshot.state != "running" else []),
     ]
     if snapshot.longest and snapshot.longest[1] > _SLOW:
@@ -254,7 +255,8 @@ def _facts(snapshot: Snapshot, width: int) -> str:
     facts = [rate, f"{size(snapshot.byte_rate)}/s"]
     if snapshot.failed:
         facts.append(f"{snapshot.failed:,} failed")
-    facts.append(f"eta {duration(snapshot.eta)}" if snapshot.eta is not None else duration(snapshot.elapsed))
+    by = f" by {printable(snapshot.eta_host, 40)}" if snapshot.eta_host else ""
+    facts.append(f"eta {duration(snapshot.eta)}{by}" if snapshot.eta is not None else duration(snapshot.elapsed))
     facts += [f"{snapshot.in_flight:,} in flight", size(snapshot.bytes)]
     if snapshot.retries:
         facts.append(f"{snapshot.retries:,} retries")

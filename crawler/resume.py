@@ -13,16 +13,18 @@ from typing import NamedTuple
 
 import orjson
 
-from crawler.checkpoint import SKIPPED, Checkpoint, RunRow, Settled, SourceMark
+from crawler.checkpoint import Checkpoint, RunRow, Settled, SourceMark
 from crawler.commit import Batch, Ending, Outputs
-from crawler.errors import JobError, Reason
+from crawler.errors import JobError, NothingToDo, Reason
 from crawler.feed import Defaults, request_of
 from crawler.fingerprints import Fingerprints
 from crawler.folders import new_run_id
 from crawler.job import Job
 from crawler.model import Request, Skipped
+from crawler.picking import Picked, pick
 from crawler.settle import End, Rules, judge
 from crawler.sources import Source
+from crawler.states import SKIPPED
 from crawler.tally import Tally
 
 log = logging.getLogger("crawler")
@@ -50,6 +52,28 @@ def open_run(checkpoint: Checkpoint, job: Job, *, fresh: bool, now: float) -> Ta
     checkpoint.resume_run(last.id, text)
     tally = Tally.from_json(last.tally) if last.tally else Tally()
     return Taken(last.id, last.started, last.elapsed, tally, True)
+
+
+def open_again(checkpoint: Checkpoint, job: Job, wanted: Picked, now: float) -> Taken:
+    """Begin a run of what failed in the last one, as far as it is wanted.
+
+    Raises JobError when the last run is not finished, NothingToDo when nothing that failed is wanted.
+    """
+    last = checkpoint.last_run()
+    if last is None:
+        raise NothingToDo(f"{job.name}: was never run, so nothing failed")
+    if last.state not in ("finished", "abandoned"):
+        raise JobError(f"run {last.id} is not finished; go on with it first: crawler run")
+    try:
+        failures = pick(checkpoint.failures(), wanted, now)
+    except ValueError as error:
+        raise JobError(str(error)) from None
+    if not failures:
+        raise NothingToDo(f"{job.name}: nothing that failed is wanted again")
+    run = new_run_id(now)
+    checkpoint.begin_retry(run, now, job.model_dump_json(), failures)
+    log.warning("%d that failed are made again", len(failures))
+    return Taken(run, now, 0.0, Tally(), False)
 
 
 def _compare(last: RunRow, job: Job) -> None:
@@ -112,7 +136,7 @@ def drop(gone: list[Request], outputs: Outputs, rules: Rules, taken: Taken) -> N
         for request in gone[first : first + 1000]:
             verdict = judge(Skipped(request, Reason.REMOVED, "its row left the input list"), rules, 0.0, Random(0))
             assert isinstance(verdict.then, End)
-            settled = Settled(request.home, request.id, SKIPPED, 0)
+            settled = Settled(request.home, request.id, SKIPPED)
             batch.end(Ending(settled, verdict.then.record, None, None))
             taken.tally.add(verdict.then.record, request.home)
         outputs.write(batch, taken.tally.to_json(), taken.elapsed)

@@ -50,11 +50,15 @@ class Backoff(BaseModel):
 
     def delay(self, attempt: int, rng: Random) -> float:
         """Seconds to wait after the `attempt`th failure (from 1)."""
-        if self.initial == 0:
+        ceiling = self.ceiling(attempt)
+        return rng.uniform(0.0, ceiling) if self.jitter == "full" else ceiling
+
+    def ceiling(self, attempt: int) -> float:
+        """The longest wait after the `attempt`th failure in a row; 0 after none."""
+        if self.initial == 0 or attempt < 1:
             return 0.0
         # The exponent is bounded so that a large attempt cannot overflow a float.
-        ceiling = min(self.max, self.initial * self.factor ** min(attempt - 1, 100))
-        return rng.uniform(0.0, ceiling) if self.jitter == "full" else ceiling
+        return float(min(self.max, self.initial * self.factor ** min(attempt - 1, 100)))
 
 
 class RetryPolicy(BaseModel):

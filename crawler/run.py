@@ -21,39 +21,57 @@ from typing import NamedTuple
 
 import orjson
 
-from crawler import __version__
+from crawler.admission import Admission, Taught
+from crawler.bandwidth import Bandwidth
 from crawler.checkpoint import Checkpoint, SourceMark
-from crawler.codings import ACCEPT_ENCODING
 from crawler.commit import Outputs
 from crawler.errors import ExitCode, StorageError
 from crawler.feed import Defaults
-from crawler.fetch import Fetcher, FetchRules
+from crawler.fetch import Fetcher
 from crawler.folders import JobFolder
 from crawler.frontier import Frontier
-from crawler.job import Job, expand
+from crawler.hosts import Hosts
+from crawler.identity import user_agent
+from crawler.intake import Import
+from crawler.job import Job
 from crawler.jobfile import LoadedJob
+from crawler.keys import Keys
+from crawler.ledger import Ledger
 from crawler.pace import PaceLimits
-from crawler.pipeline import Pipeline, Plan, Shown, Start, throttle
-from crawler.redirect import harmless
-from crawler.resume import Taken, inputs_of, open_run
-from crawler.session import Session, SessionSettings
+from crawler.paces import state_of
+from crawler.parts import (
+    defaults_of,
+    fetch_rules,
+    keys_of,
+    longest_crawl_delay,
+    obeys_robots,
+    session_settings,
+    shortest_timeout,
+    sources_of,
+)
+from crawler.picking import Picked
+from crawler.pipeline import Gates, Pipeline, Plan, Shown
+from crawler.quota import DAY
+from crawler.resume import Taken, inputs_of, open_again, open_run
+from crawler.robots import Entry, RobotsCache, product_token, robots_url
+from crawler.session import Session
 from crawler.settle import Rules
 from crawler.sinks.bodies import PARTS
-from crawler.sources import Source, open_sources, preflight
-from crawler.spool import Keep
+from crawler.sources import Source, preflight
 from crawler.tally import Snapshot, Tally
-from crawler.watch import Limits, Watch
+from crawler.urls import hostname
+from crawler.watch import Watch
 
 log = logging.getLogger("crawler")
 
 
-USER_AGENT = f"crawler/{__version__}"
-
-
 class Options(NamedTuple):
-    """How this start of a job differs from others: begin anew, take SIGINT and SIGTERM as orders to stop."""
+    """How this start of a job differs from others: begin anew, make again what failed, take SIGINT and SIGTERM as
+    orders to stop.
+    """
 
     fresh: bool = False
+    again: Picked | None = None
     signals: bool = False
 
 
@@ -76,16 +94,18 @@ class _Opened(NamedTuple):
     outputs: Outputs
     rules: Rules
     defaults: Defaults
+    hosts: Hosts
+    keys: Keys
 
 
 async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], Shown]) -> Ended:
     """Run or resume a job to its end. Raises JobError, BusyError, StorageError; `shown` is given the run's folder."""
-    sources = sources_of(loaded)
+    sources = sources_of(loaded) if options.again is None else []
     preflight(sources)
     folder = JobFolder(Path(loaded.job.output.dir), loaded.job.name)
     folder.lock(wall_clock())
     try:
-        with _opened(loaded.job, folder, fresh=options.fresh) as opened:
+        with _opened(loaded.job, folder, options) as opened:
             return await _run(opened, sources, options, shown)
     except sqlite3.Error as error:
         raise StorageError(f"{folder.state}: {error}; what was reported is safe, the next run goes on") from error
@@ -94,41 +114,25 @@ async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], S
 
 
 @contextmanager
-def _opened(job: Job, folder: JobFolder, *, fresh: bool) -> Iterator[_Opened]:
+def _opened(job: Job, folder: JobFolder, options: Options) -> Iterator[_Opened]:
     with closing(Checkpoint(folder.state)) as checkpoint:
-        taken = open_run(checkpoint, job, fresh=fresh, now=wall_clock())
+        if options.again is not None:
+            taken = open_again(checkpoint, job, options.again, wall_clock())
+        else:
+            taken = open_run(checkpoint, job, fresh=options.fresh, now=wall_clock())
         run_folder = folder.make_run(taken.run)
         layout = job.output.layout if job.output.bodies == "files" else None
         outputs = Outputs(checkpoint, taken.run, run_folder, layout)
+        hosts, keys = Hosts(job), keys_of(job)
         rules = Rules(
             taken.run,
-            job.retry,
+            lambda netloc: hosts.of(netloc).retry,
+            keys.key_of,
             job.request.accepted.__contains__,
             job.limits.max_redirects,
             job.output.headers_in_record,
         )
-        yield _Opened(job, checkpoint, taken, outputs, rules, _defaults(job))
-
-
-def sources_of(loaded: LoadedJob) -> list[Source]:
-    """The sources of a job, in the order in which they are read."""
-    given = loaded.job.input
-    template = None
-    if given.template is not None:
-        text, variables = given.template, given.vars
-        template = (f"{text} {variables}", lambda: expand(text, variables))
-    return open_sources(given.urls, given.files, given.column, template, loaded.base)
-
-
-def _defaults(job: Job) -> Defaults:
-    request = job.request
-    body: bytes | None = None
-    if request.json_body is not None:
-        body = orjson.dumps(request.json_body)
-    elif request.body is not None:
-        body = request.body.encode()
-    content_type = "application/json" if request.json_body is not None else None
-    return Defaults(request.method, request.base_url, request.params, body, content_type)
+        yield _Opened(job, checkpoint, taken, outputs, rules, defaults_of(job), hosts, keys)
 
 
 async def _run(opened: _Opened, sources: list[Source], options: Options, shown: Callable[[Path], Shown]) -> Ended:
@@ -136,46 +140,78 @@ async def _run(opened: _Opened, sources: list[Source], options: Options, shown: 
     watcher = shown(outputs.folder)
     if taken.resumed:
         log.warning("resumed run %s: %s", taken.run, _recovered(outputs))
-    to_read = inputs_of(job, sources, outputs, taken, opened.rules, opened.defaults)
+    again = options.again is not None
+    to_read = [] if again else inputs_of(job, sources, outputs, taken, opened.rules, opened.defaults)
+    if job.request.contact is None and not any(name.lower() == "user-agent" for name in job.request.headers):
+        log.warning("request.contact is not set: give an address or a page, so that site owners can reach you")
     with ThreadPoolExecutor(1, thread_name_prefix="storage") as storage:
-        pipeline = _pipeline(opened, to_read, storage)
-        drained = await _worked(opened, pipeline, options, watcher)
+        drained, pipeline = await _worked(opened, to_read, storage, options, watcher)
     outputs.close(finished=drained)
-    code = ExitCode.STOPPED if not drained else ExitCode.FAILED if pipeline.tally.failed else ExitCode.OK
+    code = ExitCode.STOPPED if not drained else ExitCode.FAILED if taken.tally.failed else ExitCode.OK
     state = "finished" if drained else "stopped"
     opened.checkpoint.end_run(taken.run, wall_clock(), state, code)
-    return Ended(code, pipeline.snapshot()._replace(state=state), pipeline.tally, taken.started, outputs.folder)
+    return Ended(code, pipeline.snapshot()._replace(state=state), taken.tally, taken.started, outputs.folder)
 
 
-def _pipeline(opened: _Opened, to_read: list[tuple[Source, SourceMark]], storage: ThreadPoolExecutor) -> Pipeline:
-    job, taken, timeouts = opened.job, opened.taken, opened.job.timeouts
-    frontier = Frontier(_pace_limits(job))
+def _frontier(opened: _Opened, robots: RobotsCache | None, admission: Admission) -> Frontier:
+    """All hosts as the checkpoint knew them, slowed to what their robots.txt asks."""
+    hosts, keys = opened.hosts, opened.keys
+    none = PaceLimits(opened.job.limits.workers)  # the "host" of inputs that are never sent
+    frontier = Frontier(lambda key: hosts.pace_of(key) if key else none)
     now, wall = monotonic(), wall_clock()
-    for name, waiting, blocked_until in opened.checkpoint.waiting_hosts():
-        # The clock may have been set back meanwhile: no block is longer than the longest that is obeyed.
-        blocked = min(blocked_until - wall, job.retry.retry_after_max)
-        frontier.restore(name, waiting, now + blocked, now)
+    for name, waiting, pace in opened.checkpoint.hosts():
+        state = state_of(pace, wall, DAY).shifted(now - wall) if pace is not None else None
+        if state is not None and not opened.taken.resumed:
+            state = state.forgiven()
+        frontier.restore(name, waiting, now, state)
+    if robots is not None and not keys.by_address:  # else no key is known before it is looked up
+        for origin, text in opened.checkpoint.robots():
+            entry = Entry.from_json(orjson.loads(text))
+            if entry is not None:
+                key = keys.key_of(hostname(robots_url(origin)))
+                if delay := admission.take_up(origin, Taught(entry, None), key):
+                    frontier.pace(key).slow_to(delay, now)
+    return frontier
+
+
+def _pipeline(
+    opened: _Opened, to_read: list[tuple[Source, SourceMark]], storage: ThreadPoolExecutor, session: Session
+) -> Pipeline:
+    job, taken = opened.job, opened.taken
+    token = product_token(user_agent(job))
+    robots = RobotsCache(token, longest_crawl_delay(job)) if obeys_robots(job) else None
+    admission = Admission(robots, opened.hosts.of, job.retry.attempts)
+    frontier = _frontier(opened, robots, admission)
     # Often enough for the shortest timeout, seldom enough to cost nothing.
-    watch = Watch(tick=max(0.02, min(0.25, timeouts.connect / 4, timeouts.read / 4, timeouts.total / 4)))
-    plan = Plan(
-        job.name, taken.run, job.limits.workers, job.limits.rate, opened.rules, opened.defaults, job.input.dedupe
-    )
-    start = Start(to_read, opened.checkpoint.last_id() + 1, opened.checkpoint.counts()[0], taken.elapsed, taken.tally)
-    return Pipeline(plan, start, opened.outputs, frontier, watch, storage)
+    watch = Watch(tick=max(0.02, min(0.25, shortest_timeout(job) / 4)))
+    plan = Plan(job.name, taken.run, job.limits.workers, job.limits.rate, opened.rules, job.limits.memory)
+    given = Import(to_read, opened.checkpoint.last_id() + 1, opened.defaults, job.input.dedupe)
+    gates = Gates(opened.keys, admission, session.address_of)
+    ledger = Ledger(opened.outputs, storage, frontier, taken.tally, taken.elapsed)
+    return Pipeline(plan, given, gates, frontier, ledger, watch)
 
 
-async def _worked(opened: _Opened, pipeline: Pipeline, options: Options, watcher: Shown) -> bool:
+async def _worked(
+    opened: _Opened,
+    to_read: list[tuple[Source, SourceMark]],
+    storage: ThreadPoolExecutor,
+    options: Options,
+    watcher: Shown,
+) -> tuple[bool, Pipeline]:
     """Let the pipeline work; True when drained. Of several faults storage trouble is raised first, then bugs."""
     job = opened.job
-    settings = SessionSettings(
-        job.limits.workers, job.connection.keepalive, job.connection.dns_ttl, harmless(_headers(job))
+    limits = job.limits
+    capped = limits.bandwidth is not None or any(
+        part.bandwidth_per_host is not None for part in (limits, *job.hosts.values())
     )
-    bandwidth = throttle(job.limits.bandwidth) if job.limits.bandwidth else None
+    bandwidth = Bandwidth(limits.bandwidth, lambda netloc: opened.hosts.of(netloc).bandwidth) if capped else None
     try:
-        async with Session(settings) as session:
-            fetcher = Fetcher(session, _fetch_rules(opened), pipeline.watch, bandwidth)
+        async with Session(session_settings(job)) as session:
+            pipeline = _pipeline(opened, to_read, storage, session)
+            rules = fetch_rules(job, opened.hosts, pipeline.named, opened.taken.run, opened.outputs.folder / PARTS)
+            fetcher = Fetcher(session, rules, pipeline.watch, bandwidth.spend if bandwidth else None)
             with _signals(pipeline) if options.signals else nullcontext():
-                return await pipeline.run(fetcher, watcher)
+                return await pipeline.run(fetcher, watcher), pipeline
     except BaseExceptionGroup as group:
         raise _first(group) from group
 
@@ -187,33 +223,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
-
-
-def _pace_limits(job: Job) -> Callable[[str], PaceLimits]:
-    limits = job.limits
-    each = PaceLimits(limits.per_host, limits.rate_per_host, limits.burst_per_host)
-    none = PaceLimits(limits.workers)  # the "host" of inputs that are never sent
-    return lambda host: each if host else none
-
-
-def _headers(job: Job) -> dict[str, str]:
-    """What every request says unless its row says otherwise."""
-    ours = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": ACCEPT_ENCODING}
-    named = {name.lower() for name in job.request.headers}
-    return {**{name: value for name, value in ours.items() if name.lower() not in named}, **job.request.headers}
-
-
-def _fetch_rules(opened: _Opened) -> FetchRules:
-    job, timeouts = opened.job, opened.job.timeouts
-    headers = _headers(job)
-    return FetchRules(
-        run=opened.taken.run,
-        headers={name: value for name, value in headers.items() if name not in harmless(headers)},
-        accepts=job.request.accepted.__contains__,
-        max_body=job.limits.max_body,
-        limits=Limits(timeouts.connect, timeouts.read, timeouts.total, timeouts.stall, timeouts.min_speed),
-        keep=Keep(str(opened.outputs.folder / PARTS) if job.output.bodies == "files" else None),
-    )
 
 
 def _recovered(outputs: Outputs) -> str:

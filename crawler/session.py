@@ -3,7 +3,7 @@
 Does: send one request (one hop), hand back status, headers and pieces of the body as they came (not decoded).
 Must not know jobs, retries, files or what a status means. Invariant: aiohttp's types and exceptions end here; every
 trouble of the wire leaves as TransportError with a Reason, only bugs and cancellation pass as they are. The session
-carries no credentials, cookies or redirects: those are decided per hop, above.
+carries no credentials, cookies or redirects: those are decided per hop, above; where it may connect to, by guard.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
-from contextvars import ContextVar
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import http_exceptions
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.helpers import TimerNoop
 from multidict import CIMultiDict
 from yarl import URL
 
 from crawler.errors import Reason
+from crawler.guard import REAL_WAIT, Attempt, Blocked, Guard, current, guarded_socket
 from crawler.model import Timing
+from crawler.resolver import Lookup
 from crawler.watch import Phase, Transfer
 
 if TYPE_CHECKING:
-    from aiohttp.abc import ResolveResult
     from aiohttp.client import ClientTimeout
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.tracing import Trace
@@ -43,13 +45,12 @@ _READ_BUFFER = 1024 * 1024
 # A certificate's fault as OpenSSL numbers it (x509_vfy.h).
 _EXPIRED = {9, 10}
 _WRONG_NAME = {62, 63, 64}
-
 # The watch keeps time.
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _TIMER = TimerNoop()
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 9.2.2
-_NEVER_SENT = (aiohttp.ClientConnectorError,)
+_NAMING = frozenset({"user-agent", "accept", "accept-encoding"})
 
 
 class TransportError(Exception):
@@ -64,35 +65,31 @@ class TransportError(Exception):
 class SessionSettings(NamedTuple):
     """What the pool needs to know: connections open at once, seconds an idle one is kept, seconds a name is cached.
 
-    `headers` go to whatever origin, so none of them may be a credential.
+    `headers` go to whatever origin, so none of them may be a credential. `pins` as `addresses.parse_pins` reads them;
+    `allow_private` lifts the guard from all addresses.
     """
 
     connections: int
     keepalive: float
     dns_ttl: float
     headers: Mapping[str, str]
+    pins: Mapping[str, str] = MappingProxyType({})
+    allow_private: bool = False
 
 
-class _Attempt(NamedTuple):
-    transfer: Transfer
-    timing: Timing
+class _Resolver(AbstractResolver):
+    """The guard as aiohttp wants to ask it."""
 
-
-_current: ContextVar[_Attempt] = ContextVar("attempt")
-
-
-class _Resolver(aiohttp.ThreadedResolver):
-    """Times the name lookups that really happen, for the attempt that caused them."""
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        started = monotonic()
-        try:
-            return await super().resolve(host, port, family)
-        finally:
-            if attempt := _current.get(None):
-                attempt.timing.dns = _ms(monotonic() - started)
+        found = await self._guard.addresses(host, port)
+        return [ResolveResult(hostname=host, host=to, port=at, family=of, proto=0, flags=0) for to, at, of in found]
+
+    async def close(self) -> None: ...  # the session closes the guard
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -104,13 +101,13 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> aiohttp.connector.Connection:
-        attempt = _current.get()
+        attempt = current.get()
         started = monotonic()
         attempt.transfer.enter(Phase.CONNECT, started)
         connection = await super().connect(req, traces, timeout)
         connected = monotonic()
         attempt.transfer.enter(Phase.ANSWER, connected)
-        if connected - started > 0.0002:  # else it came from the pool
+        if connected - started > REAL_WAIT:  # else it came from the pool
             attempt.timing.connect = _ms(connected - started)
         return connection
 
@@ -157,37 +154,60 @@ class Session:
     through them costs 23 of 77 us a request. `test_session` holds what an upgrade of aiohttp must keep.
     """
 
-    def __init__(self, settings: SessionSettings) -> None:
+    def __init__(self, settings: SessionSettings, lookup: Lookup | None = None) -> None:
+        """`lookup` stands in for the system's name lookup."""
         self._settings = settings
+        self._lookup = lookup
         self._headers = CIMultiDict(settings.headers)
+        self._naming = CIMultiDict(pair for pair in settings.headers.items() if pair[0].lower() in _NAMING)
 
     async def __aenter__(self) -> Session:
         settings = self._settings
         self._loop = asyncio.get_running_loop()
+        self._guard = Guard(settings.connections, settings.dns_ttl, settings.pins, self._lookup)
         self._connector = _Connector(
             limit=settings.connections,
             limit_per_host=0,  # the frontier counts per host; a second count could only disagree
             keepalive_timeout=settings.keepalive,
-            ttl_dns_cache=max(1, round(settings.dns_ttl)),
-            resolver=_Resolver(),
+            use_dns_cache=False,  # a second memory could only disagree
+            resolver=_Resolver(self._guard),
+            socket_factory=guarded_socket,
         )
         self._session = aiohttp.ClientSession(connector=self._connector, cookie_jar=aiohttp.DummyCookieJar())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
+        await self._guard.close()
+
+    async def address_of(self, host: str) -> str | None:
+        """The first address of a canonical host; None where it has none, or nobody says."""
+        return await self._guard.first(host)
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, transfer: Transfer, timing: Timing
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        transfer: Transfer,
+        timing: Timing,
+        *,
+        trusted: bool = False,
+        bare: bool = False,
     ) -> Answer:
-        """Send one request to a canonical URL and wait for the head of the answer. Raises TransportError."""
-        _current.set(_Attempt(transfer, timing))
-        all_headers = self._headers.copy()
+        """Send one request to a canonical URL and wait for the head of the answer. Raises TransportError.
+
+        `trusted`: the job's own input names this host, so its address may be private. `bare`: of the session's own
+        headers only those go along that say who asks and what can be read (User-Agent, Accept, Accept-Encoding).
+        """
+        current.set(Attempt(transfer, timing, trusted or self._settings.allow_private))
+        all_headers = (self._naming if bare else self._headers).copy()
         all_headers.update(headers)
         try:
             try:
                 response = await self._sent(method, url, all_headers, body)
-            except _NEVER_SENT:
+            except aiohttp.ClientConnectorError:  # nothing was sent
                 raise
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
                 if method not in _IDEMPOTENT:
@@ -198,9 +218,7 @@ class Session:
             raise translate(error, "before the answer") from error
         if (response.version is not None and response.version.major != 1) or not 100 <= response.status <= 999:
             response.close()
-            raise TransportError(
-                Reason.BAD_RESPONSE, f"the status line is not HTTP/1.x with a status: {response.status}"
-            )
+            raise TransportError(Reason.BAD_RESPONSE, f"not a status line of HTTP/1.x: status {response.status}")
         return Answer(response)
 
     async def _sent(
@@ -241,6 +259,8 @@ class Session:
 
 def translate(error: Exception, when: str) -> TransportError:
     """An exception of aiohttp or the socket layer as a Reason with a sentence."""
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Blocked):
+        return TransportError(Reason.BLOCKED_ADDRESS, str(error.os_error))
     reason = _reason(error)
     text = str(error) or type(error).__name__
     return TransportError(reason, f"{reason.value} {when}: {text[:300]}")
@@ -260,15 +280,13 @@ def _reason(error: Exception) -> Reason:
             return Reason.READ_TIMEOUT
         case aiohttp.ClientConnectorError():
             return _connect_reason(error)
-        case aiohttp.InvalidURL():
-            return Reason.BAD_INPUT
         case aiohttp.ClientResponseError() | http_exceptions.HttpProcessingError():
             return Reason.BAD_RESPONSE
         case aiohttp.ServerDisconnectedError() if isinstance(error.message, http_exceptions.HttpProcessingError):
             return Reason.BAD_RESPONSE
         case aiohttp.ClientConnectionError() | OSError():
             return Reason.CONNECTION_RESET
-        case ValueError():
+        case ValueError():  # aiohttp.InvalidURL among others
             return Reason.BAD_INPUT
     return Reason.BAD_RESPONSE
 
@@ -276,7 +294,7 @@ def _reason(error: Exception) -> Reason:
 def _dns_reason(error: OSError) -> Reason:
     # EAI_NODATA is a glibc extension (a name without addresses).
     absent = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-    return Reason.DNS_NOT_FOUND if error.errno in absent else Reason.DNS_FAILED
+    return Reason.DNS_NOT_FOUND if isinstance(error, socket.gaierror) and error.errno in absent else Reason.DNS_FAILED
 
 
 def _certificate_reason(error: Exception) -> Reason:

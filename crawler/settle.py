@@ -1,4 +1,4 @@
-"""What an outcome means: the end of its request, another attempt, or the next hop; and what it says of the host.
+"""What an outcome means: the end of its request, another attempt, or the next hop; and the news it brings of its host.
 
 Decides by the job's rules and the reason table. Must not know queues, files or clocks: `now` (monotonic) and `rng`
 are given. Invariant: every outcome leads to exactly one Verdict; only an end has a record, and only a fetched end
@@ -16,18 +16,20 @@ from typing import NamedTuple, assert_never
 
 from crawler.errors import POLICY, Reason
 from crawler.model import Body, Elapsed, Failed, Fetched, Outcome, Record, Request, Skipped, Timing
+from crawler.quota import Quota, quota_of
 from crawler.redirect import Hop, Refusal, follow
 from crawler.retry import Again, RetryPolicy, retry_after
-
-# Statuses by which a server says that it is asked too much, of whatever page.
-_OVERLOADED = frozenset({429, 503})
+from crawler.urls import netloc
 
 
 class Rules(NamedTuple):
-    """What of the job a verdict needs."""
+    """What of the job a verdict needs: `retry_of` gives the policy of a host (with its port), `key_of` a host's
+    politeness key.
+    """
 
     run: str
-    retry: RetryPolicy
+    retry_of: Callable[[str], RetryPolicy]
+    key_of: Callable[[str], str]
     accepts: Callable[[int], bool]
     max_redirects: int
     headers_in_record: bool
@@ -37,8 +39,25 @@ class Host(Enum):
     """What an outcome says of the host that gave it."""
 
     FINE = "fine"
-    FAULT = "fault"
+    BUSY = "busy"  # it is asked too much
+    OVERLOADED = "overloaded"  # the same, and for whomever asks: it may be broken as well
+    DOWN = "down"  # no answer
+    ERROR = "error"  # it answers, but with an error of its own
     NOTHING = "nothing"
+
+
+class News(NamedTuple):
+    """What is to be told to a host's pace: `wait` in seconds where the host said so, `latency` to its first byte."""
+
+    host: Host
+    wait: float | None = None
+    latency: float = 0.0
+    quota: Quota | None = None
+
+
+_NO_NEWS = News(Host.NOTHING)
+# By these a server speaks of itself, whatever the page.
+_HOST_OF = {429: Host.BUSY, 503: Host.OVERLOADED}  # nginx limits by 503 unless told otherwise
 
 
 class End(NamedTuple):
@@ -57,11 +76,10 @@ class Wait(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`then` for the request; `host` and `blocked_until` (monotonic seconds) for the host that answered."""
+    """`then` for the request, `news` for the host that answered."""
 
     then: End | Wait
-    host: Host
-    blocked_until: float | None = None
+    news: News
 
 
 class _Fault(NamedTuple):
@@ -74,65 +92,75 @@ class _Fault(NamedTuple):
 
 def judge(outcome: Outcome, rules: Rules, now: float, rng: Random) -> Verdict:
     """Decide what follows; moves the request on (attempt, hop) where it waits again."""
+    news = news_of(outcome, rules)
     match outcome:
         case Fetched():
-            return _answered(outcome, rules, now, rng)
+            return _answered(outcome, news, rules, now, rng)
         case Failed(reason=reason, error=error, status=status):
-            return _failed(outcome, _Fault(reason, error, status), rules, now, rng)
+            return _failed(outcome, news, _Fault(reason, error, status), rules, now, rng)
         case Skipped(request=request, reason=reason, error=error):
-            record = _record(rules.run, request, "skipped", _Fault(reason, error, None))
-            return Verdict(End(record, None), Host.NOTHING)
+            return Verdict(End(_record(rules.run, request, "skipped", _Fault(reason, error, None)), None), news)
     assert_never(outcome)
 
 
-def _answered(outcome: Fetched, rules: Rules, now: float, rng: Random) -> Verdict:
+def news_of(outcome: Outcome, rules: Rules) -> News:
+    """What an outcome says of the host that gave it."""
+    if not isinstance(outcome, Fetched):
+        told = isinstance(outcome, Failed) and POLICY[outcome.reason].against_host
+        return News(Host.DOWN) if told else _NO_NEWS
+    status, timing = outcome.status, outcome.timing
+    wall = timing.started_at + timing.total / 1000
+    latency = (timing.ttfb or timing.total) / 1000
+    quota = quota_of(outcome.headers, wall)
+    if status < 300 or rules.accepts(status):
+        return News(Host.FINE, None, latency, quota)
+    return News(
+        _HOST_OF.get(status) or (Host.ERROR if status >= 500 else Host.FINE),
+        _wait(outcome, wall, rules),
+        latency,
+        quota,
+    )
+
+
+def _answered(outcome: Fetched, news: News, rules: Rules, now: float, rng: Random) -> Verdict:
     status = outcome.status
     if rules.accepts(status):
-        return Verdict(End(_fetched_record(outcome, rules), outcome.body), Host.FINE)
+        return Verdict(End(_fetched_record(outcome, rules), outcome.body), news)
     request = outcome.request
     step = follow(request, status, outcome.headers.get("Location"), rules.max_redirects)
     if isinstance(step, Hop):
-        _move(request, step)
-        wait = _retry_after(outcome, now, rules)
-        return Verdict(Wait(wait or 0.0, None, None), Host.FINE, wait)
+        move(request, step, rules.key_of)
+        return Verdict(Wait(0.0 if news.wait is None else now + news.wait, None, None), news)
     if isinstance(step, Refusal):
-        return _failed(outcome, _Fault(step.reason, step.error, status), rules, now, rng)
-    return _failed(outcome, _Fault(Reason.STATUS, f"the server answered {status}", status), rules, now, rng)
+        return _failed(outcome, news, _Fault(step.reason, step.error, status), rules, now, rng)
+    return _failed(outcome, news, _Fault(Reason.STATUS, f"the server answered {status}", status), rules, now, rng)
 
 
-def _failed(outcome: Fetched | Failed, fault: _Fault, rules: Rules, now: float, rng: Random) -> Verdict:
+def _failed(outcome: Fetched | Failed, news: News, fault: _Fault, rules: Rules, now: float, rng: Random) -> Verdict:
     request = outcome.request
-    blocked = _retry_after(outcome, now, rules) if isinstance(outcome, Fetched) else None
-    host = _speaks_of_host(fault)
-    wait = blocked - now if blocked is not None else None
-    step = rules.retry.decide(fault.reason, fault.status, request.attempt, request.method, now, rng, wait)
+    policy = rules.retry_of(netloc(request.url))
+    step = policy.decide(fault.reason, fault.status, request.attempt, request.method, now, rng, news.wait)
     if isinstance(step, Again):
         request.attempt += 1
-        return Verdict(Wait(step.not_before, fault.reason.slug(fault.status), fault.error), host, blocked)
+        return Verdict(Wait(step.not_before, fault.reason.slug(fault.status), fault.error), news)
     record = _record(rules.run, request, "failed", fault, outcome.timing, outcome.request_id)
-    return Verdict(End(record, None), host, blocked)
+    return Verdict(End(record, None), news)
 
 
-def _speaks_of_host(fault: _Fault) -> Host:
-    if fault.reason is Reason.STATUS:
-        return Host.FAULT if fault.status in _OVERLOADED else Host.FINE
-    return Host.FAULT if POLICY[fault.reason].against_host else Host.NOTHING
-
-
-def _retry_after(outcome: Fetched, now: float, rules: Rules) -> float | None:
-    """Moment until which the host asked to be left alone (RFC 9110 10.2.3: 503, 429, 3xx), bounded by the job."""
+def _wait(outcome: Fetched, wall: float, rules: Rules) -> float | None:
+    """Seconds that the host asked to be left alone (RFC 9110 10.2.3: 503, 429, 3xx), bounded by the job."""
     value = outcome.headers.get("Retry-After")
-    if value is None or not (outcome.status in _OVERLOADED or 300 <= outcome.status < 400):
+    if value is None or not (outcome.status in _HOST_OF or 300 <= outcome.status < 400):
         return None
-    wall = outcome.timing.started_at + outcome.timing.total / 1000
     seconds = retry_after(value, outcome.headers.get("Date"), wall)
-    return None if seconds is None else now + min(seconds, rules.retry.retry_after_max)
+    return None if seconds is None else min(seconds, rules.retry_of(netloc(outcome.request.url)).retry_after_max)
 
 
-def _move(request: Request, hop: Hop) -> None:
+def move(request: Request, hop: Hop, key_of: Callable[[str], str]) -> None:
+    """Let a request stand at its next hop."""
     request.hops = (*request.hops, request.url)
     request.url = hop.url.href
-    request.host = hop.url.host
+    request.host = key_of(hop.url.host)
     request.method = hop.method
     request.body = hop.body
     request.headers = hop.headers
@@ -172,7 +200,7 @@ def _record(
         outcome=outcome,
         reason=fault.reason.slug(fault.status) if fault else None,
         status=fault.status if fault else None,
-        attempts=request.attempt if timing else 0,
+        attempts=request.attempt if timing else request.attempt - 1,
         started_at=_iso(timing.started_at) if timing else None,
         elapsed_ms=Elapsed(timing.dns, timing.connect, timing.ttfb, timing.total) if timing else None,
         bytes=None,

@@ -42,7 +42,7 @@ class _Shown:
             self._file.close(last)
 
 
-def run_shown(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -> ExitCode:
+def run_shown(loaded: LoadedJob, options: Options, *, log_format: str, quiet: bool) -> ExitCode:
     """Run a job under the eyes of whoever started it. Raises CrawlerError."""
     as_json = log_format == "json"
     # Thousands of requests live for a second: the default thresholds would look through all of them all the time. What
@@ -60,7 +60,7 @@ def run_shown(loaded: LoadedJob, *, fresh: bool, log_format: str, quiet: bool) -
             return displays[0]
 
         try:
-            ended = uvloop.run(run_job(loaded, Options(fresh=fresh, signals=True), shown))
+            ended = uvloop.run(run_job(loaded, options._replace(signals=True), shown))
             last = ended.snapshot
         finally:
             for display in displays:

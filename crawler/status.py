@@ -30,27 +30,25 @@ def status_of(job: Job, *, as_json: bool) -> str:
             row = db.execute(
                 "SELECT id, started, ended, state, exit_code, elapsed, tally FROM runs ORDER BY n DESC LIMIT 1"
             ).fetchone()
-            known, settled = db.execute(
-                "SELECT COALESCE(SUM(added), 0), COALESCE(SUM(settled), 0) FROM hosts"
-            ).fetchone()
+            waiting = db.execute("SELECT COALESCE(SUM(waiting), 0) FROM hosts").fetchone()[0]
         finally:
             db.close()
     except sqlite3.Error as error:
         raise StorageError(f"{folder.state}: cannot be read: {error}") from error
     if row is None:
         return f"{job.name}: never run"
-    return _worded(folder, row, known, settled, as_json)
+    return _worded(folder, row, waiting, as_json)
 
 
 def _worded(
     folder: JobFolder,
     row: tuple[str, float, float | None, str, int | None, float, bytes | None],
-    known: int,
-    settled: int,
+    waiting: int,
     as_json: bool,
 ) -> str:
     run, started, _, state, code, elapsed, counted = row
     tally = Tally.from_json(counted) if counted else Tally()
+    known, settled = tally.done + waiting, tally.done
     running = folder.held()
     if state == "running" and not running:
         state = "killed"  # its process is gone, its place is kept

@@ -39,6 +39,7 @@ class Snapshot(NamedTuple):
     rate: float  # ends per second, lately
     byte_rate: float
     eta: float | None
+    eta_host: str | None  # whose own pace sets it; None: our own speed does
     hosts: int
     hosts_waiting: int  # that may not be asked yet
     next_at: float | None  # seconds until the next request may go; None: now
@@ -204,8 +205,3 @@ class Speed:
         if seconds <= 0:
             return 0.0, 0.0
         return (done - done_then) / seconds, (size - size_then) / seconds
-
-
-def eta(waiting: int, rate: float, importing: bool) -> float | None:
-    """Seconds until the end at the present rate; None while nobody can know."""
-    return waiting / rate if rate > 0 and not importing else None

@@ -74,6 +74,19 @@ def origin(href: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
+def netloc(href: str) -> str:
+    """Host, and port where it is not the default one, of a canonical http(s) URL; "" of what is none."""
+    start = 8 if href[4:5] == "s" else 7
+    end = href.find("/", start)
+    return href[start:end] if end > 0 else ""
+
+
+def hostname(href: str) -> str:
+    """The host of a canonical http(s) URL, without its port."""
+    host, colon, port = netloc(href).rpartition(":")
+    return host if colon and port.isdigit() else netloc(href)
+
+
 def printable(text: str, limit: int = 200) -> str:
     """Text fit for a terminal, log or record, cut to `limit`: userinfo of URLs is masked, before the cut could hide its
     end; control, direction and lone surrogate characters are escaped.

@@ -7,7 +7,7 @@ spent asleep (SIGSTOP, a suspended machine, a blocked loop) is forgiven to every
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ class Transfer:
         "limits",
         "mark_at",
         "mark_bytes",
+        "on_sent",
         "overdue",
         "owner",
         "phase",
@@ -62,6 +63,7 @@ class Transfer:
         self.mark_bytes = 0
         self.mark_at = now
         self.overdue: tuple[Reason, str] | None = None
+        self.on_sent: Callable[[float], None] | None = None  # told when the request goes onto the wire
 
     def enter(self, phase: Phase, now: float) -> None:
         """The transfer goes on to `phase`; a stay in STORE is taken out of the peer's time, which goes on after it."""
@@ -71,6 +73,8 @@ class Transfer:
         elif phase != Phase.STORE:
             self.last_at = self.mark_at = now
             self.mark_bytes = self.bytes
+            if phase == Phase.ANSWER and self.on_sent is not None:
+                self.on_sent(now)
         self.phase = phase
         self.since = now
 

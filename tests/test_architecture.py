@@ -15,25 +15,42 @@ from crawler.errors import POLICY, Reason
 PACKAGE = Path(crawler.__file__).parent
 LAYERS = {
     1: "model errors",
-    2: "units urls names places fingerprints pace frontier retry redirect watch codings settle feed tables tally job "
-    "jobtext",
-    3: "lines sources durable session spool fetch sinks.bodies sinks.jsonl checkpoint commit folders jobfile progress "
-    "report logs status",
-    4: "pipeline resume run",
+    2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
+    "robots admission addresses watch codings settle feed tables tally bound job perhost hosts jobtext identity rows "
+    "states picking",
+    3: "lines sources durable session guard resolver spool receive fetch bandwidth memory sinks.bodies sinks.jsonl "
+    "schema checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report logs status",
+    4: "wake intake ledger pipeline parts resume run plan preview",
     5: "cli shell flags demo demoapp demofaults demopages demosite __main__",
 }
 # What may know its peers within layers 2 and 3; from any other layer imports go down only.
 PEERS = {
+    "addresses": "urls",
+    "admission": "hosts redirect robots urls",
     "feed": "urls fingerprints",
-    "frontier": "pace",
-    "job": "names retry tables units urls",
-    "jobtext": "job",
+    "frontier": "hostqueue pace",
+    "hostqueue": "pace",
+    "hosts": "job pace perhost retry watch",
+    "identity": "codings job",
+    "job": "addresses names perhost places retry tables units urls",
+    "jobfile": "jobfaults jobformats",
+    "jobformats": "jobyaml",
+    "jobtext": "hosts job perhost places redirect retry urls",
+    "pace": "breaker learning retry",
+    "paces": "pace",
+    "perhost": "retry tables units urls",
+    "places": "urls",
+    "quota": "retry",
     "redirect": "urls",
     "retry": "units",
-    "settle": "redirect retry",
-    "checkpoint": "durable",
+    "robots": "retry",
+    "settle": "quota redirect retry urls",
+    "checkpoint": "durable schema",
     "commit": "checkpoint sinks.bodies sinks.jsonl",
-    "fetch": "session spool",
+    "fetch": "receive session spool",
+    "guard": "resolver",
+    "receive": "session spool",
+    "session": "guard resolver",
     "folders": "durable",
     "report": "durable progress",
     "sinks.bodies": "durable",
@@ -141,9 +158,9 @@ def test_aiohttp_stands_at_the_edge() -> None:
 
 
 def test_only_the_wiring_sleeps() -> None:
-    """Waiting is a deadline in the frontier; sleeping stands in the pipeline alone."""
+    """Waiting is a deadline in the frontier; sleeping stands in the loops of the wiring alone."""
     users = {module for module in modules() if any(call.endswith("sleep") for call in called(module))}
-    assert {module for module in users if not module.startswith("demo")} <= {"pipeline"}
+    assert {module for module in users if not module.startswith("demo")} <= {"pipeline", "intake"}
 
 
 def test_every_reason_has_its_policy() -> None:

@@ -54,6 +54,18 @@ def test_init_check_and_schema(tmp_path: Path) -> None:
     assert b"complete" in crawler(tmp_path, "completion", "bash").stdout
 
 
+def test_check_for_one_url(tmp_path: Path) -> None:
+    """What holds for a URL is printed with its pattern; a bad URL is a sentence."""
+    text = 'name = "t"\n[input]\nfiles = ["not-there-yet.txt"]\n[hosts."*.e.org"]\nper_host = 3\n'
+    (tmp_path / "job.toml").write_text(text)
+    told = crawler(tmp_path, "check", "job.toml", "--for", "https://a.e.org/")
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert b'# hosts."*.e.org"' in told.stdout
+    bad = crawler(tmp_path, "check", "job.toml", "--for", "a.e.org")
+    assert (bad.returncode, bad.stdout) == (2, b"")
+    assert b"did you mean 'https://a.e.org'?" in bad.stderr
+
+
 def test_every_command_has_help(tmp_path: Path) -> None:
     """--help says what each command does."""
     listed = crawler(tmp_path, "--help").stdout

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.checkpoint import FETCHED, Checkpoint, NewRow, Retry, Settled, SourceMark
+from crawler.checkpoint import Checkpoint, Retry, Settled, SourceMark
 from crawler.commit import Batch, Ending, Outputs
 from crawler.errors import StorageError
 from crawler.model import Body, Request
+from crawler.rows import NewRow
 from crawler.sinks.bodies import BodyFiles
 from crawler.sinks.jsonl import NAME, JsonlRecords
+from crawler.states import FETCHED
 from tests.fakes import record_of
 
 RUN = "run-1"
@@ -33,7 +35,7 @@ class Item(NamedTuple):
     large: bool
 
     def ending(self, folder: Path) -> Ending:
-        settled = Settled("h", self.id, FETCHED, 1)
+        settled = Settled("h", self.id, FETCHED)
         record = record_of(self.id, self.data, url=f"http://h/{self.id % 3}")
         if self.data is None:
             return Ending(settled, record, None, None)
@@ -80,6 +82,11 @@ class Process:
         if self.checkpoint.last_run() is None:
             self.checkpoint.begin_run(RUN, 0.0, "{}")
         self.outputs = Outputs(self.checkpoint, RUN, self.folder, layout)
+
+    def counts(self) -> tuple[int, int]:
+        """Requests known, and those that came to their end."""
+        known = sum(1 for chunk in self.checkpoint.fingerprints() for _ in chunk)
+        return known, known - self.checkpoint.waiting()
 
     def commit(self, items: list[Item]) -> list[str | None]:
         batch = batch_of(items, self.folder)
@@ -138,12 +145,12 @@ def test_each_group_is_whole_or_absent(
     folder, ids, names, expected = process.folder, 0, [], []
     for ends, crashes in groups:
         items = [Item(ids + n, *end) for n, end in enumerate(ends)]
-        committed = tree(folder / "bodies"), (folder / NAME).read_bytes(), process.checkpoint.counts()
+        committed = tree(folder / "bodies"), (folder / NAME).read_bytes(), process.counts()
         attempts = []
         for crash in crashes:
             attempts.append(process.die(items, crash) if crash.announced else None)
             process = Process(root, layout)
-            found = tree(folder / "bodies"), (folder / NAME).read_bytes(), process.checkpoint.counts()
+            found = tree(folder / "bodies"), (folder / NAME).read_bytes(), process.counts()
             assert found == committed
             assert os.listdir(folder / "parts") == []
         stored = process.commit(items)
@@ -151,7 +158,7 @@ def test_each_group_is_whole_or_absent(
         names += stored
         expected += items
         ids += len(items)
-    assert process.checkpoint.counts() == (ids, ids)
+    assert process.counts() == (ids, ids)
     assert process.checkpoint.group == len(groups)  # each group has a number of its own
     process.close(finished=True)
     lines = [orjson.loads(line) for line in (folder / NAME).read_bytes().splitlines()]
@@ -209,7 +216,7 @@ def test_after_a_fault_nothing_more_is_taken(tmp_path: Path) -> None:
     process.checkpoint.end_run(RUN, 9.0, "stopped", 4)
     process.close(finished=False)
     process = Process(tmp_path, "hash")
-    assert process.checkpoint.counts() == (1, 1)
+    assert process.counts() == (1, 1)
     assert [mark.taken for mark in process.checkpoint.sources()] == [1]
     assert len((process.folder / NAME).read_bytes().splitlines()) == 1
     process.close(finished=False)
@@ -247,7 +254,7 @@ def test_without_bodies_only_records_are_written(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "state.db")
     outputs = Outputs(checkpoint, RUN, process.folder, None)
     batch = Batch()
-    batch.end(Ending(Settled("h", 1, FETCHED, 1), record_of(1, b"x"), Body(1, "ff"), None))
+    batch.end(Ending(Settled("h", 1, FETCHED), record_of(1, b"x"), Body(1, "ff"), None))
     outputs.write(batch, b"", 0.0)
     outputs.close(finished=True)
     checkpoint.close()
@@ -260,5 +267,5 @@ def test_a_batch_counts_ends_retries_and_bytes_in_memory(process: Process) -> No
     batch = batch_of(
         [Item(1, b"12345", None, False), Item(2, b"123", None, True), Item(3, None, None, False)], process.folder
     )
-    batch.retries.append(Retry("h", 4, 2, 5.0))
+    batch.retries.append(Retry(4, 2, 5.0))
     assert (len(batch), batch.weight) == (4, 5)

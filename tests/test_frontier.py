@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from crawler.frontier import DRAINED, Drained, Frontier, WaitUntil, Want
 from crawler.model import Request
-from crawler.pace import PaceLimits
+from crawler.pace import PaceLimits, PaceState
 from tests.fakes import FakeStore
 
 # Powers of two, and times in eighths of a second: no rounding between model and frontier.
@@ -37,11 +37,13 @@ def frontier_of(limits: PaceLimits, **options: int) -> Frontier:
 class FrontierModel(RuleBasedStateMachine):
     """What must hold between the calls of feed, dispatch, settle and the store, in any order, over kills."""
 
+    in_memory = 100_000
+
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
         self.store = FakeStore()
-        self.frontier = Frontier(LIMITS.__getitem__, in_memory=1)  # so windows of 8, the smallest there are
+        self.frontier = Frontier(LIMITS.__getitem__, in_memory=self.in_memory)
         self.ids = 0
         self.open = True
         self.waiting: dict[int, tuple[str, float]] = {}  # id -> host, not_before
@@ -50,6 +52,7 @@ class FrontierModel(RuleBasedStateMachine):
         self.due_takes: Counter[int] = Counter()  # one, and one for each `again` and each lease that a kill ended
         self.log: dict[str, list[float]] = defaultdict(list)
         self.blocked: dict[str, float] = defaultdict(lambda: -inf)
+        self.held: dict[str, int] = {}  # host -> leases that stand for its robots.txt
         self.asked: list[Want] = []
         self.answers: list[tuple[Want, list[tuple[Request, float]]]] = []
 
@@ -107,7 +110,9 @@ class FrontierModel(RuleBasedStateMachine):
         elif isinstance(step, WaitUntil):
             assert step.moment > self.now
             assert self.waiting or self.leased or self.open
-            if fed:
+            wants = self.frontier.hungry(9)
+            self.asked += wants
+            if fed and not wants and self.in_memory > 1:  # else a host waits for its rows, or for room in memory
                 assert min(map(self.earliest, LIMITS), default=inf) >= step.moment
         else:
             assert (self.waiting, self.leased, self.open) == ({}, {}, False)
@@ -115,11 +120,16 @@ class FrontierModel(RuleBasedStateMachine):
     def check_taken(self, taken: Request) -> None:
         host, not_before = self.waiting.pop(taken.id)
         assert taken.host == host
+        assert host not in self.held
         assert max(not_before, self.blocked[host], self.pace_of(host)) <= self.now
         self.leased[taken.id] = taken
-        assert sum(other.host == host for other in self.leased.values()) <= LIMITS[host].concurrency
+        assert self.out(host) <= LIMITS[host].concurrency
         self.log[host].append(self.now)
         self.takes[taken.id] += 1
+
+    def out(self, host: str) -> int:
+        """Slots of the host that are taken, by requests or for its robots.txt."""
+        return sum(other.host == host for other in self.leased.values()) + self.held.get(host, 0)
 
     def pace_of(self, host: str) -> float:
         """The moment from which one more take keeps every window within rate*w + burst."""
@@ -131,8 +141,7 @@ class FrontierModel(RuleBasedStateMachine):
     def earliest(self, host: str) -> float:
         """The moment from which a request of the host may go, if nothing else happens."""
         mine = [not_before for name, not_before in self.waiting.values() if name == host]
-        out = sum(other.host == host for other in self.leased.values())
-        if not mine or out >= LIMITS[host].concurrency:
+        if not mine or host in self.held or self.out(host) >= LIMITS[host].concurrency:
             return inf
         return max(min(mine), self.blocked[host], self.pace_of(host))
 
@@ -163,6 +172,27 @@ class FrontierModel(RuleBasedStateMachine):
         self.due_takes[taken.id] += 1
         self.frontier.again(taken, 0.0, self.now, came_from=came_from)
 
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        """A host needs its robots.txt: the request goes back, and the slot of the first is used for that."""
+        taken = self.leased.pop(data.draw(st.sampled_from(sorted(self.leased))))
+        first = taken.host not in self.held
+        self.held[taken.host] = 1
+        self.waiting[taken.id] = taken.host, 0.0
+        self.due_takes[taken.id] += 1
+        if not first and LIMITS[taken.host].rate is not None:
+            self.log[taken.host].remove(max(self.log[taken.host]))  # what was not sent counts against no rate
+        assert self.frontier.hold(taken, self.now) == first
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def let_go(self, data: st.DataObject) -> None:
+        host = data.draw(st.sampled_from(sorted(self.held)))
+        self.frontier.done(host, self.now)
+        self.frontier.let_go(host, self.now)
+        del self.held[host]
+
     @rule(host=HOSTS, later=EIGHTHS)
     def block(self, host: str, later: float) -> None:
         self.blocked[host] = max(self.blocked[host], self.now + later)
@@ -177,15 +207,15 @@ class FrontierModel(RuleBasedStateMachine):
     @rule()
     def kill(self) -> None:
         """A new process knows what the store knows: leases are waiting again, hops start from their seed."""
-        self.frontier = Frontier(LIMITS.__getitem__, in_memory=1)
-        self.asked, self.answers = [], []
+        self.frontier = Frontier(LIMITS.__getitem__, in_memory=self.in_memory)
+        self.asked, self.answers, self.held = [], [], {}
         self.log.clear()
         for id, taken in self.leased.items():
             self.due_takes[id] += 1
             self.waiting[id] = taken.home, 0.0
         self.leased = {}
         for host, stored in self.store.waiting().items():
-            self.frontier.restore(host, stored, self.blocked[host], self.now)
+            self.frontier.restore(host, stored, self.now, PaceState(blocked_until=self.blocked[host]))
             self.log[host] = [self.now] * LIMITS[host].burst  # the burst counts as used up
             for row, due in self.store.window(Want(host, 0, stored)):
                 self.waiting[row.id] = host, due
@@ -197,15 +227,18 @@ class FrontierModel(RuleBasedStateMachine):
     @invariant()
     def counts_are_true(self) -> None:
         assert self.frontier.waiting == len(self.waiting)
-        assert self.frontier.leased == len(self.leased)
+        assert self.frontier.leased == len(self.leased) + len(self.held)
         for host in {name for name, _ in self.waiting.values()}:
-            out = sum(other.host == host for other in self.leased.values())
-            assert self.frontier.pace(host).in_flight == out
+            assert self.frontier.pace(host).in_flight == self.out(host)
 
     def teardown(self) -> None:
         """In the end everything was taken as often as was due, and the frontier says so."""
         self.open = False
         self.frontier.close()
+        for host in list(self.held):
+            self.frontier.done(host, self.now)
+            self.frontier.let_go(host, self.now)
+            del self.held[host]
         for _ in range(10_000):
             for taken in self.leased.values():
                 self.store.settle(taken)
@@ -215,8 +248,11 @@ class FrontierModel(RuleBasedStateMachine):
             step = self.frontier.take(self.now)
             if isinstance(step, Request):
                 self.check_taken(step)
+            elif isinstance(step, WaitUntil) and step.moment == inf:
+                self.asked += self.frontier.hungry(9)
+                assert self.asked  # it waits for rows, or for nothing
             elif isinstance(step, WaitUntil):
-                assert self.now < step.moment < inf
+                assert self.now < step.moment
                 self.now = step.moment
             else:
                 break
@@ -225,8 +261,16 @@ class FrontierModel(RuleBasedStateMachine):
         assert self.frontier.state()[:2] == (0, 0)
 
 
+class SmallFrontierModel(FrontierModel):
+    """The same where memory has room for one window at a time."""
+
+    in_memory = 1
+
+
 TestFrontier = pytest.mark.slow(FrontierModel.TestCase)
-TestFrontier.settings = settings(max_examples=150, stateful_step_count=70, deadline=None)
+TestFrontier.settings = settings(max_examples=120, stateful_step_count=70, deadline=None)
+TestSmallFrontier = pytest.mark.slow(SmallFrontierModel.TestCase)
+TestSmallFrontier.settings = settings(max_examples=120, stateful_step_count=70, deadline=None)
 
 
 def drained(frontier: Frontier, store: FakeStore, now: float) -> tuple[list[Request], float | Drained]:
@@ -236,7 +280,11 @@ def drained(frontier: Frontier, store: FakeStore, now: float) -> tuple[list[Requ
         store.feed(frontier, now)
         step = frontier.take(now)
         if not isinstance(step, Request):
-            return taken, step.moment if isinstance(step, WaitUntil) else step
+            wants = frontier.hungry(1)
+            if not wants:
+                return taken, step.moment if isinstance(step, WaitUntil) else step
+            frontier.refill(wants[0], store.window(wants[0]), now)
+            continue
         taken.append(step)
         frontier.done(step.host, now)
 
@@ -308,8 +356,83 @@ def test_only_a_window_of_each_host_is_in_memory() -> None:
     count = 0
     while isinstance(frontier.take(0.0), Request):
         count += 1
-    assert count == 500
-    assert frontier.waiting == 9_500
+    assert count == 125  # a host alone takes no more than a quarter of it
+    assert frontier.waiting == 9_875
+
+
+def test_memory_is_bounded_whatever_the_hosts() -> None:
+    """Of 3,000 hosts with 40 rows each, no more windows are asked for than memory holds; as they empty, others are."""
+    frontier, store = frontier_of(PaceLimits(1), in_memory=1_000), FakeStore()
+    for id in range(120_000):
+        new = request(id, f"h{id // 40}")
+        store.insert(new)
+        frontier.add(new, 0.0)
+    frontier.close()
+    taken, step = drained(frontier, store, 0.0)
+    assert (len({row.id for row in taken}), len(taken), step) == (120_000, 120_000, DRAINED)
+
+
+@pytest.mark.parametrize("spacing", [0.0, 10.0])
+def test_no_more_rows_are_in_memory_than_allowed(spacing: float) -> None:
+    """The rows asked for stay within the bound, but for one window, whether hosts are fast or slow."""
+    frontier = frontier_of(PaceLimits(1, delay=spacing), in_memory=1_000)
+    for number in range(5_000):
+        frontier.restore(f"h{number}", 40, 0.0)
+    frontier.take(spacing)
+    wants = frontier.hungry(100_000)
+    assert sum(want.limit for want in wants) < 1_000 + 64
+    assert len(wants) > 15
+
+
+def test_a_host_blocked_for_long_gives_its_window_back() -> None:
+    """Its rows are read again shortly before it is due, and memory is free for others meanwhile."""
+    frontier, store = frontier_of(PaceLimits(1), in_memory=8), FakeStore()
+    for id in range(1, 5):
+        new = request(id, "blocked" if id < 3 else "free")
+        store.insert(new)
+        frontier.add(new, 0.0)
+    frontier.pace("blocked").block(60.0)
+    taken, until = drained(frontier, store, 0.0)
+    assert [row.id for row in taken] == [3, 4]
+    assert isinstance(until, float)
+    assert 59.0 <= until < 60.0
+    assert frontier.hungry(10) == []
+    assert drained(frontier, store, until)[1] == 60.0
+    assert [row.id for row in drained(frontier, store, 60.0)[0]] == [1, 2]
+
+
+def test_the_host_that_sets_the_end_goes_first() -> None:
+    """Where more is ready than can go, every other turn is that of the host whose own pace takes longest."""
+    frontier = Frontier(lambda host: PaceLimits(20, delay=0.1 if host == "long" else 0.0))
+    id = 0
+    for host, count in [(f"h{n}", 1) for n in range(100)] + [("long", 300)]:
+        for _ in range(count):
+            id += 1
+            frontier.add(request(id, host), 0.0)
+    hosts = [step.host for n in range(20) if isinstance(step := frontier.take(n / 5), Request)]
+    assert hosts.count("long") == 10
+    assert frontier.longest(4.0)[1] == "long"
+    assert 25.0 < frontier.longest(4.0)[0] <= 30.0
+
+
+def test_a_dead_host_holds_nothing_back() -> None:
+    """All its requests come out at once, past retries that were due later, past slots and blocks."""
+    frontier, store = frontier_of(PaceLimits(1, 1.0, break_after=1, give_up=10.0)), FakeStore()
+    for id in range(1, 301):
+        store.insert(request(id))
+        frontier.add(request(id), 0.0)
+    frontier.close()
+    first = frontier.take(0.0)
+    assert isinstance(first, Request)
+    frontier.pace("free").error(0.0)
+    frontier.pace("free").block(500.0)
+    frontier.again(first, 900.0, 0.0)
+    assert isinstance(frontier.take(0.0), WaitUntil)
+    frontier.pace("free").error(11.0)
+    frontier.pace("free").in_flight = 1
+    now = 500.0
+    taken, _ = drained(frontier, store, now)
+    assert {row.id for row in taken} == set(range(1, 301))
 
 
 def test_a_host_is_asked_for_once_until_its_answer() -> None:
@@ -317,7 +440,7 @@ def test_a_host_is_asked_for_once_until_its_answer() -> None:
     frontier, store = frontier_of(PaceLimits(1)), FakeStore()
     for id in (1, 2):
         store.insert(request(id))
-    frontier.restore("free", 2, 0.0, 100.0)
+    frontier.restore("free", 2, 100.0)
     (want,) = frontier.hungry(10)
     assert (want.host, want.after) == ("free", 0)
     frontier.take(100.0)
@@ -330,20 +453,20 @@ def test_a_restored_host_keeps_its_block_and_its_pace() -> None:
     """After a restart neither a block nor the rate is forgotten."""
     frontier, store = frontier_of(PaceLimits(1, 1.0, 5)), FakeStore()
     store.insert(request(1))
-    frontier.restore("free", 1, 130.0, 100.0)
-    store.feed(frontier, 100.0)
-    assert frontier.take(100.0) == WaitUntil(130.0)
-    assert list(frontier.blocked(100.0)) == [("free", 130.0)]
-    assert list(frontier.blocked(130.0)) == []
+    frontier.restore("free", 1, 100.0, PaceState(blocked_until=130.0, failures=3))
+    assert drained(frontier, store, 100.0) == ([], 129.5)  # when its row is asked for
+    assert drained(frontier, store, 129.5) == ([], 130.0)
+    ((name, pace),) = frontier.paces()
+    assert (name, pace.blocked_until, pace.state().failures) == ("free", 130.0, 3)
 
 
 def test_a_block_learned_later_holds_for_what_is_ready() -> None:
     """A host that is blocked while its request stands ready is not asked."""
     frontier = frontier_of(PaceLimits(2))
     frontier.add(request(1), 0.0)
-    frontier.pace("free").block(9.0)
-    assert frontier.take(0.0) == WaitUntil(9.0)
-    assert isinstance(frontier.take(9.0), Request)
+    frontier.pace("free").block(4.0)
+    assert frontier.take(0.0) == WaitUntil(4.0)
+    assert isinstance(frontier.take(4.0), Request)
 
 
 def test_an_empty_frontier_waits_until_it_is_closed() -> None:
@@ -386,7 +509,7 @@ def test_rows_that_wait_for_a_retry_do_not_fill_the_window() -> None:
         store.insert(request(id))
         if id <= 16:
             store.retry(request(id), 160.0)
-    frontier.restore("free", 20, 0.0, 100.0)
+    frontier.restore("free", 20, 100.0)
     (want,) = frontier.hungry(1)
     frontier.refill(want, store.window(want), 100.0)
     taken, until = drained(frontier, store, 100.0)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from math import inf
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.pace import Pace, PaceLimits
+from crawler.retry import Backoff
+
+BACKOFF = Backoff()
+RNG = Random(1)
 
 
 def takes_of(pace: Pace, waits: list[float], start: float = 1000.0) -> list[float]:
@@ -104,26 +109,177 @@ def test_a_block_and_a_rate_hold_both() -> None:
     assert pace.not_before(10.0) == 13.0
 
 
+def penalised(pace: Pace, *faults: tuple[float, float], wait: float | None = None) -> list[float]:
+    """The blocks, in seconds, after requests sent and refused at those moments."""
+    blocks = []
+    for sent_at, now in faults:
+        pace.busy(sent_at, now, wait, BACKOFF, RNG)
+        blocks.append(pace.blocked_until - now)
+    return blocks
+
+
 def test_faults_of_one_window_count_once() -> None:
     """Requests that went out before the first fault was known are the same fault; later ones are another."""
     pace = Pace(PaceLimits(64))
-    assert [pace.fault(sent_at, now=10.0) for sent_at in (9.0, 9.5, 9.9)] == [True, False, False]
-    assert pace.faults == 1
-    assert pace.fault(sent_at=10.5, now=12.0)
+    first, *same = penalised(pace, (9.0, 10.0), (9.5, 10.0), (9.9, 10.0))
+    assert (0.25 <= first <= 0.5, same, pace.faults) == (True, [first, first], 1)
+    (second,) = penalised(pace, (10.5, 12.0))
+    assert 0.5 <= second <= 1.0
     assert pace.faults == 2
 
 
-def test_a_good_answer_ends_the_row_of_faults() -> None:
-    """Faults count in a row only."""
+def test_faults_are_forgiven_after_quiet_time() -> None:
+    """An answer right after a block ends no row of faults; one that came after as long a quiet time does."""
     pace = Pace(PaceLimits(1))
-    pace.fault(1.0, 2.0)
-    pace.fine()
+    (block,) = penalised(pace, (0.0, 10.0))
+    pace.fine(10.0 + block, 10.1 + block, 0.1)
+    assert pace.faults == 1
+    pace.fine(9.0, 11.0 + 2 * block, 0.1)  # was sent before the fault
+    assert pace.faults == 1
+    pace.fine(10.0 + 2 * block, 10.1 + 2 * block, 0.1)
     assert pace.faults == 0
 
 
+def test_retry_after_is_obeyed_with_jitter_on_top() -> None:
+    """The host is left alone for what it says, and not a tenth longer; a second answer can only move that later."""
+    pace = Pace(PaceLimits(64))
+    (block,) = penalised(pace, (0.0, 10.0), wait=5.0)
+    assert 5.0 <= block <= 5.5
+    assert penalised(pace, (1.0, 11.0), wait=8.0) == [8.0]
+    assert penalised(pace, (1.0, 12.0), wait=1.0) == [7.0]
+    assert pace.faults == 1
+
+
+def test_a_server_whose_retry_after_is_too_short_is_left_alone_longer() -> None:
+    """After three windows in a row its own word is no longer taken alone."""
+    pace = Pace(PaceLimits(64, adaptive=True))
+    now, blocks = 0.0, []
+    for _ in range(9):
+        blocks += penalised(pace, (now, now), wait=1.0)
+        now = pace.blocked_until
+    assert max(blocks[:3]) <= 1.1
+    assert blocks[-1] >= 8.0
+
+
+def test_an_allowance_is_used_up_and_waits_for_its_reset() -> None:
+    """Of three requests left, two are in flight already: one may go, the next waits for the reset."""
+    pace = Pace(PaceLimits(64))
+    pace.take(0.0)
+    pace.take(0.0)
+    pace.allow(3, 60.0)
+    assert pace.not_before(1.0) <= 1.0
+    pace.take(1.0)
+    assert pace.not_before(1.0) == 60.0
+    pace.release()
+    assert pace.not_before(1.0) == 60.0
+    pace.take(60.0)
+    assert pace.not_before(60.0) <= 60.0
+
+
+def test_a_crawl_delay_goes_one_by_one() -> None:
+    """A request each so many seconds, the first so long after robots.txt, and never two at once."""
+    pace = Pace(PaceLimits(8, 100.0, 50))
+    pace.slow_to(2.0, 10.0)
+    assert pace.not_before(10.0) == 12.0
+    pace.take(12.0)
+    assert pace.not_before(12.0) == inf
+    pace.release()
+    assert pace.not_before(12.0) == 14.0
+
+
+def test_a_broken_host_is_probed_and_given_up() -> None:
+    """After ten failures one request at a time; when a probe fails after `give_up` seconds, the host is dead."""
+    pace = Pace(PaceLimits(8, give_up=60.0))
+    assert [pace.down(0.0, 1.0, None, BACKOFF, RNG) for _ in range(10)] == [True] + [False] * 8 + [True]
+    assert pace.concurrency == 1
+    now = 1.0
+    probes = 0
+    while not pace.dead:
+        now = max(now, pace.not_before(now))
+        pace.take(now)
+        assert pace.not_before(now) == inf
+        pace.release()
+        pace.down(now, now + 0.1, None, BACKOFF, RNG)
+        probes += 1
+    assert 61.0 <= now <= 61.0 + 7.5
+    assert probes >= 8
+    assert pace.not_before(now) == -inf
+    pace.fine(now, now, 0.1)
+    assert pace.dead
+
+
+def test_one_good_answer_closes_the_circuit() -> None:
+    """The host is asked as before."""
+    pace = Pace(PaceLimits(8))
+    for _ in range(10):
+        pace.error(1.0)
+    pace.fine(2.0, 2.0, 0.1)
+    assert pace.concurrency == 8
+    assert pace.breaker is not None
+    assert not pace.breaker.open
+
+
+def test_what_is_learned_survives_a_restart() -> None:
+    """Blocks, rate, concurrency, failures and death come back; a new run forgives the last two."""
+    limits = PaceLimits(8, adaptive=True, break_after=2, give_up=1.0)
+    pace = Pace(limits)
+    for second in range(20):
+        pace.fine(second, second, 0.1)
+    penalised(pace, (20.0, 20.0), wait=30.0)
+    for now in (21.0, 22.0, 24.0):
+        pace.down(now, now, None, BACKOFF, RNG)
+    again = Pace(limits)
+    again.restore(pace.state(), 30.0)
+    assert again.state() == pace.state()
+    assert pace.state().shifted(100.0).opened_at == 122.0
+    assert again.dead
+    forgiven = Pace(limits)
+    forgiven.restore(pace.state().forgiven(), 30.0)
+    assert (forgiven.dead, forgiven.faults) == (False, 0)
+    assert forgiven.blocked_until == pace.blocked_until
+    assert forgiven.learned is not None
+    assert pace.learned is not None
+    assert (forgiven.learned.rate, forgiven.concurrency) == (pace.learned.rate, pace.learned.concurrency)
+
+
+@given(
+    events=st.lists(
+        st.tuples(st.sampled_from(["take", "fine", "busy", "down", "slow"]), st.integers(0, 16)), max_size=60
+    )
+)
+def test_what_is_learned_only_slows_down(events: list[tuple[str, int]]) -> None:
+    """Whatever a host answers, no window holds more than rate*w + burst, nor more than its slots at once."""
+    limits = PaceLimits(3, 4.0, 3, adaptive=True, min_rate=0.5, break_after=4, give_up=5.0)
+    pace, now, sent = Pace(limits), 0.0, []
+    for event, eighths in events:
+        now += eighths / 8
+        if event == "take":
+            due = pace.not_before(now)
+            if pace.dead or due == inf:
+                continue
+            now = max(now, due)
+            pace.take(now)
+            sent.append(now)
+            assert pace.in_flight <= 3
+        elif event == "slow":
+            pace.slow_to(eighths / 8, now)
+        elif pace.in_flight:
+            pace.release()
+            if event == "fine":
+                pace.fine(now, now, eighths / 8)
+            else:
+                (pace.busy if event == "busy" else pace.down)(now, now, None, BACKOFF, RNG)
+    for first, at in enumerate(sent):
+        for last in range(first, len(sent)):
+            assert last - first + 1 <= 4.0 * (sent[last] - at) + 3 + 1e-6
+
+
 def test_it_shows_its_state() -> None:
-    """The repr tells slots, interval, block and faults."""
-    pace = Pace(PaceLimits(3, 4.0))
+    """The repr tells slots, interval, block, faults, what was learned and the circuit."""
+    pace = Pace(PaceLimits(3, 4.0, adaptive=True))
     pace.take(1.0)
     pace.block(9.5)
-    assert repr(pace) == "<Pace out=1/3 interval=0.25s blocked_until=9.500 faults=0>"
+    pace.fine(1.0, 1.5, 0.5)
+    pace.error(2.0)
+    said = "out=1/3 interval=0.25s blocked_until=9.500 faults=0"
+    assert repr(pace) == f"<Pace {said} <Learned rate=any concurrency=3> <Breaker closed failures=1>>"

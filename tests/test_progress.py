@@ -48,6 +48,7 @@ CALM = Snapshot(
     rate=42.1234567,
     byte_rate=1.2 * 2**20,
     eta=5.0,
+    eta_host=None,
     hosts=12,
     hosts_waiting=0,
     next_at=None,
@@ -104,6 +105,13 @@ def test_a_plain_line_says_all_in_one_order() -> None:
         "quickstart 310/512 60% 42.1/s 1.2 MiB/s fetched=300 failed=10 skipped=0 retries=4 "
         "in_flight=32 waiting=170 hosts=12 eta=5.0s"
     )
+
+
+def test_the_host_that_sets_the_end_is_named() -> None:
+    """A line and the bar say whose own pace the estimate is; without an estimate nobody is named."""
+    slow = CALM._replace(eta_host="slow.example")
+    assert "eta=5.0s eta_host=slow.example" in plain_line(slow)
+    assert "eta_host" not in plain_line(slow._replace(eta=None))
 
 
 def test_a_plain_line_says_what_is_waited_for() -> None:

@@ -32,6 +32,7 @@ LAST = Snapshot(
     rate=0.0,
     byte_rate=0.0,
     eta=None,
+    eta_host=None,
     hosts=2,
     hosts_waiting=0,
     next_at=None,

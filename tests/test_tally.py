@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crawler import tally as module
 from crawler.model import Elapsed, Record
-from crawler.tally import OTHER_HOSTS, Histogram, Snapshot, Speed, Tally, eta
+from crawler.tally import OTHER_HOSTS, Histogram, Snapshot, Speed, Tally
 from tests.fakes import record_of
 
 
@@ -160,14 +160,9 @@ def test_speed_of_two_looks_at_one_moment_is_no_error() -> None:
     assert speed.sample(5.0, 2, 2) == (0.0, 0.0)
 
 
-def test_nobody_knows_the_end_while_inputs_still_come_or_nothing_moves() -> None:
-    """The time left is what waits by the rate; unknown while importing or at a standstill."""
-    assert eta(100, 20.0, False) == 5.0
-    assert eta(100, 20.0, True) is None
-    assert eta(100, 0.0, False) is None
-
-
 def test_a_snapshot_adds_up_its_ends() -> None:
     """`done` is every end, whichever it was."""
-    blank = Snapshot(*("t", "r", "running", 0.0, 0.0, 9, False, 1, 2, 3, 2, 1, 0, 0, 0.0, 0.0, None, 1, 0, None, None))
+    blank = Snapshot(
+        *("t", "r", "running", 0.0, 0.0, 9, False, 1, 2, 3, 2, 1, 0, 0, 0.0, 0.0, *[None] * 2, 1, 0, *[None] * 2)
+    )
     assert blank.done == 6

@@ -1,0 +1,150 @@
+"""From sources and store into the frontier: new rows as they are read, windows of hosts as they run low.
+
+Does: the two loops that keep the frontier fed. Must not know fetching or outputs. Invariant: a row is in the ledger
+whenever it is in the frontier, and a source is marked as read so far only with all its rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import islice
+from math import inf
+from time import monotonic
+from time import time as wall_clock
+from typing import NamedTuple
+
+from crawler.checkpoint import SourceMark
+from crawler.feed import Defaults, request_of
+from crawler.fingerprints import Fingerprints
+from crawler.frontier import Frontier
+from crawler.keys import Keys
+from crawler.ledger import Ledger
+from crawler.model import BadRow, Request, Row
+from crawler.rows import NewRow
+from crawler.sources import Source
+from crawler.wake import Wake
+
+# Rows read and canonicalised in one go, at first and then: about 3 and 12 ms of the loop.
+_FIRST, _SLICE = 500, 2000
+# While every worker is busy a long import takes a quarter of the time: the sooner all hosts are known, the better
+# those that set the end of the run can be told from the rest.
+_REST = 3.0
+_SHORT = 100_000  # rows that are read without rest
+
+
+class Import(NamedTuple):
+    """What is to be read: sources with what was taken of them, the next id, how rows become requests."""
+
+    sources: Sequence[tuple[Source, SourceMark]]
+    next_id: int
+    defaults: Defaults
+    dedupe: bool
+
+
+class Intake:
+    """Feeds one frontier. `busy` says that no worker waits for work, `fed` is called when there may be some."""
+
+    def __init__(
+        self,
+        given: Import,
+        keys: Keys,
+        address_of: Callable[[str], Awaitable[str | None]],
+        frontier: Frontier,
+        ledger: Ledger,
+        *,
+        busy: Callable[[], bool],
+        fed: Callable[[], None],
+    ) -> None:
+        self._given = given
+        self._keys = keys
+        self._address_of = address_of
+        self._frontier = frontier
+        self._ledger = ledger
+        self._busy = busy
+        self._fed = fed
+        self.low = Wake()  # a window may run low
+        self.eased = Wake()  # memory is free again
+        self.paused = False  # nothing is read while something waits
+        self.reading = True
+        self.read = 0  # new requests
+
+    async def read_sources(self) -> None:
+        """Read the sources into frontier and store: at full speed while a worker idles, else now and then."""
+        seen = await self._seen()
+        for source, mark in self._given.sources:
+            rows = source.rows(mark.taken)
+            try:
+                while chunk := await asyncio.to_thread(_slice, rows, _SLICE if self.read else _FIRST):
+                    began = monotonic()
+                    await self._take(chunk, seen)
+                    mark = mark._replace(taken=mark.taken + len(chunk))
+                    self._ledger.mark(mark)
+                    self._fed()
+                    if self.read > _SHORT and self._busy():
+                        await asyncio.sleep(_REST * (monotonic() - began))
+                    if self._ledger.full:
+                        await self._ledger.store_rows()
+                    while self.paused and self._frontier.waiting:
+                        await self.eased.wait(monotonic() + 1.0)
+            finally:
+                rows.close()
+            self._ledger.mark(mark._replace(complete=True))
+        self.reading = False
+        self._frontier.close()
+        self._fed()
+
+    async def refill(self) -> None:
+        """Bring rows of the store into windows that run low."""
+        while True:
+            wants = self._frontier.hungry(64)
+            if not wants:
+                await self.low.wait(monotonic() + 0.05 if self._frontier.waiting else inf)
+                continue
+            answers = await self._ledger.windows(wants)
+            now, wall = monotonic(), wall_clock()
+            for want, rows in zip(wants, answers, strict=True):
+                self._frontier.refill(want, [(row, now + due - wall if due > wall else 0.0) for row, due in rows], now)
+            self._fed()
+
+    async def know(self, host: str) -> None:
+        """See to it that a host has its politeness key: where that is its address, it is looked up."""
+        if self._keys.unknown(host):
+            self._keys.learn(host, await self._address_of(host))
+
+    async def _take(self, chunk: list[Row | BadRow], seen: Fingerprints | None) -> None:
+        now, number = monotonic(), self._given.next_id + self.read
+        defaults, frontier, ledger = self._given.defaults, self._frontier, self._ledger
+        asked = [request_of(row, 0, defaults) for row in chunk]
+        if not self._keys.plain:
+            await self._place([request for request, _ in asked])
+        # From here on nothing is awaited: all of a chunk is in the ledger together, or none of it.
+        for request, print_ in asked:
+            if seen is None or seen.add(print_):
+                request.id = number
+                number += 1
+                frontier.add(request, now)
+                ledger.row(NewRow(request, print_))
+        self.read = number - self._given.next_id
+
+    async def _place(self, requests: list[Request]) -> None:
+        """Give new requests their politeness keys."""
+        hosts = {request.host for request in requests if self._keys.unknown(request.host)}
+        await asyncio.gather(*(self.know(host) for host in hosts))
+        for request in requests:
+            request.host = request.home = self._keys.key_of(request.host)
+
+    async def _seen(self) -> Fingerprints | None:
+        """The fingerprints already known; None where duplicates are welcome or nothing is left to read."""
+        if not self._given.dedupe or not self._given.sources:
+            return None
+        seen = Fingerprints()
+        if self._given.next_id > 1:
+            known = self._ledger.fingerprints()
+            while prints := await self._ledger.step(known):
+                seen.update(prints)
+        return seen
+
+
+def _slice(rows: Iterator[Row | BadRow], count: int) -> list[Row | BadRow]:
+    return list(islice(rows, count))

@@ -1,0 +1,66 @@
+"""A request as a row of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.model import Place, Request
+from crawler.rows import NewRow, request_from
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+COLUMNS = st.dictionaries(TEXT, st.one_of(TEXT, st.integers(-(2**53), 2**53), st.booleans(), st.none()), max_size=3)
+ADDRESS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)  # URLs and hosts are printable
+REQUESTS = st.builds(
+    Request,
+    st.integers(1, 10_000),
+    ADDRESS,
+    ADDRESS,
+    method=st.sampled_from(["GET", "POST", "HEAD", "DELETE", "PROPFIND"]),
+    headers=st.none() | st.dictionaries(TEXT, TEXT, max_size=3),
+    body=st.none() | st.binary(max_size=300),
+    filename=st.none() | TEXT,
+    sha256=st.none() | TEXT,
+    input=st.none() | COLUMNS,
+    place=st.none() | st.builds(Place, TEXT, st.integers(1, 2**40)),
+    error=st.none() | TEXT,
+)
+
+
+def said_by(request: Request) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in Request.__slots__}
+
+
+def back(row: NewRow) -> Request:
+    return request_from(row.home, row.id, 1, row.url, row.more)
+
+
+@given(REQUESTS)
+def test_a_row_brings_back_the_same_request(request: Request) -> None:
+    """Whatever bytes and characters it is made of."""
+    assert said_by(back(NewRow(request, 1))) == said_by(request)
+
+
+def test_a_row_is_the_request_before_its_first_hop() -> None:
+    """A redirect that is faster than the commit does not change what the row asks for."""
+    request = Request(1, "http://h/seed", "h", method="POST", body=b"form")
+    row = NewRow(request, 1)
+    request.url, request.host, request.method, request.body = "http://other/", "other", "GET", None
+    request.attempt = 2
+    assert said_by(back(row)) == said_by(Request(1, "http://h/seed", "h", method="POST", body=b"form"))
+
+
+def test_most_rows_are_a_url_alone() -> None:
+    """A plain GET needs nothing beyond its URL; an empty body or empty columns are not the same as none."""
+    assert NewRow(Request(1, "http://h/", "h"), 1).more is None
+    for request in (Request(1, "http://h/", "h", body=b""), Request(1, "http://h/", "h", input={})):
+        assert said_by(back(NewRow(request, 1))) == said_by(request)
+
+
+def test_a_row_remembers_the_attempt_it_is_given() -> None:
+    """Attempts are kept apart from the row, which is written once."""
+    row = NewRow(Request(5, "http://h/", "h", method="HEAD"), 1)
+    assert request_from(row.home, row.id, 3, row.url, row.more).attempt == 3
+    assert request_from("h", 5, 4, "http://h/", None).attempt == 4
