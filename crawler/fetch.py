@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from secrets import token_hex
 from time import monotonic
 from time import time as wall_clock
@@ -53,6 +54,7 @@ class FetchRules(NamedTuple):
     keep: Keep
     of: Callable[[str], HostRules]  # what holds for a canonical "host" or "host:port"
     named: Callable[[str], bool]  # does the job's own input name a host of this politeness key
+    sent: Callable[[str, float], None] | None = None  # told the key and the moment of what goes out
 
 
 class Fetcher:
@@ -77,6 +79,8 @@ class Fetcher:
         timing = Timing(wall_clock())
         host = self._rules.of(netloc(request.url))
         transfer = Transfer(request.url, host.timeouts, started, asyncio.current_task())
+        if self._rules.sent is not None:
+            transfer.on_sent = partial(self._rules.sent, request.host)
         self._watch.transfers.add(transfer)
         try:
             return await self._attempt(request, request_id, host, transfer, timing)

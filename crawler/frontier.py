@@ -47,11 +47,12 @@ DRAINED = Drained.DRAINED
 
 
 class Want(NamedTuple):
-    """A host whose window runs low: rows of `host` with an id above `after` are asked for, `limit` of them."""
+    """A host whose window runs low: rows of `host` with an id above `after` are asked for, `limit` of the `known`."""
 
     host: str
     after: int
     limit: int
+    known: int = 0
 
 
 class FrontierState(NamedTuple):
@@ -129,6 +130,7 @@ class Frontier:
             host.cursor = request.id
             if not_before > now:
                 self._delay(host, request, not_before)
+                host.skipped = request.id
                 continue
             if host.window is None:
                 host.window = deque()
@@ -177,7 +179,7 @@ class Frontier:
             if host.feeding is not Feeding.IN_LINE:
                 continue  # it stood in both lines
             host.feeding = Feeding.ASKED
-            wants.append(Want(host.name, host.cursor, self._size(host)))
+            wants.append(Want(host.name, host.cursor, self._size(host), host.stored))
             self._held += wants[-1].limit
         return wants
 
@@ -186,9 +188,12 @@ class Frontier:
     def done(self, host: str, now: float, *, sent: bool = True) -> None:
         """A leased request of `host` has come to its end; one that was not sent at all costs its host no time."""
         self._leased -= 1
+        found = self._hosts[host]
         if not sent:
-            self._hosts[host].pace.take_back()
-        self._release(self._hosts[host], now)
+            found.pace.take_back()
+        self._release(found, now)
+        if not sent:  # the next is due earlier than it was scheduled for
+            self._reschedule(found, now)
 
     def again(self, request: Request, not_before: float, now: float, *, came_from: str | None = None) -> None:
         """A leased request waits again: a retry, or a redirect hop that now stands at another host."""

@@ -1,8 +1,8 @@
 """The queue of one host, and the line in which hosts stand.
 
 Decides which of a host's requests is next, and whose turn it is. Must not know the other hosts, nor read a clock.
-Invariant: the ids in a window ascend and lie above those leased from it; `stored` counts the rows above `cursor` that
-are neither in the window nor delayed.
+Invariant: the ids in a window ascend, and those above `skipped` lie above all that were leased; `stored` counts the
+rows above `cursor` that are neither in the window nor delayed.
 """
 
 from __future__ import annotations
@@ -31,18 +31,8 @@ class HostQueue:
     """One politeness key and its queue. Containers are made when first needed: most of 10^5 hosts are idle."""
 
     __slots__ = (
-        "cursor",
-        "delayed",
-        "due",
-        "errands",
-        "feeding",
-        "held",
-        "low",
-        "name",
-        "named",
-        "pace",
-        "stored",
-        "window",
+        *("cursor", "delayed", "due", "errands", "feeding", "held"),
+        *("low", "name", "named", "pace", "skipped", "stored", "window"),
     )
 
     def __init__(self, name: str, pace: Pace) -> None:
@@ -53,6 +43,7 @@ class HostQueue:
         self.errands: list[Request] | None = None  # go first, even while it is held: robots.txt of whomever
         self.stored = 0
         self.cursor = 0
+        self.skipped = 0  # the highest id that was not put into a window, since it was not due
         self.low = 0  # a window of no more than this wants to be filled
         self.feeding = Feeding.NOT
         self.held = False  # nothing goes until its robots.txt is known
@@ -79,8 +70,8 @@ class HostQueue:
         if not window or self.feeding is not Feeding.NOT:
             return 0
         first = window[0].id
-        if self.delayed and any(request.id >= first for _, _, request in self.delayed):
-            return 0  # those would be read twice
+        if first <= self.skipped:
+            return 0  # one that is delayed, or leased by now, would be read twice
         self.stored += len(window)
         self.cursor = first - 1
         self.window = None

@@ -23,6 +23,9 @@ from crawler.retry import Backoff
 _CALM = 3  # windows in a row that end in a fault before the server's own Retry-After is no longer believed
 
 
+_REFUSALS, _MANY = 16, 0.25  # answers looked back on, and the share of them that speaks of a limit
+
+
 class PaceLimits(NamedTuple):
     """What a host allows: requests out at once, requests per second (None: any), requests in one go after a pause,
     seconds between two; whether to learn, and down to what rate; when its circuit breaks, and when it is given up.
@@ -64,18 +67,9 @@ class Pace:
     """The pace of one host."""
 
     __slots__ = (
-        *(
-            "_arrival",
-            "_interval",
-            "_quota",
-            "_quota_until",
-            "_tolerance",
-            "_wire",
-            "blocked_until",
-            "breaker",
-            "concurrency",
-        ),
-        *("crawl_delay", "faults", "in_flight", "latency", "learned", "limits", "penalty", "spacing", "window"),
+        *("_arrival", "_interval", "_quota", "_quota_until", "_tolerance", "_wire"),
+        *("blocked_until", "breaker", "concurrency", "crawl_delay", "faults", "in_flight"),
+        *("latency", "learned", "limits", "penalty", "refused", "spacing", "window"),
     )
 
     def __init__(self, limits: PaceLimits) -> None:
@@ -88,6 +82,7 @@ class Pace:
         self.faults = 0  # in a row, counted once per window
         self.penalty = 0.0  # seconds of the last block for a fault
         self.window = -inf  # requests sent before this moment belong to a fault that was counted already
+        self.refused = 0.0  # share of the last answers that were a 503
         self.spacing = 0.0  # seconds that each request takes at its best; 0 while unknown, and for a dead host
         self.latency = 0.0  # seconds to the first byte, smoothed; 0 while unknown
         self.crawl_delay = 0.0
@@ -150,6 +145,8 @@ class Pace:
     def fine(self, sent_at: float, now: float, latency: float) -> None:
         """The host answered well, `latency` seconds after it was asked."""
         self.latency += (latency - self.latency) * 0.125 if self.latency else latency
+        if self.refused:
+            self.refused -= self.refused / _REFUSALS
         changed = self.breaker is not None and self.breaker.fine()
         if self.faults and sent_at >= self.window and now >= self.window + 2 * self.penalty:
             self.faults = 0  # as long quiet as it was blocked
@@ -165,18 +162,29 @@ class Pace:
 
     # -- faults -------------------------------------------------------------------------------------------------------
 
-    def busy(self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random) -> bool:
+    def busy(
+        self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random, *, learn: bool = True
+    ) -> bool:
         """The host says that it is asked too much, and to wait so many seconds if it says; True when that is news."""
         if sent_at < self.window:
             if wait is not None:
                 self.block(now + wait)
             return wait is not None
         self._penalise(now, wait, backoff, rng)
-        if self.limits.adaptive:
+        if learn and self.limits.adaptive:
             self._learn(now).too_fast(now, self.limits.min_rate)
             self._adjust()
             self._arrival = max(self._arrival, now + self._interval)  # the pace learned holds from now on
         return True
+
+    def overloaded(self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random) -> bool:
+        """The host says that it cannot answer now: a limit (nginx says so by 503), or a fault that slowness cures not.
+
+        It is a limit where many are refused; True when that is news.
+        """
+        self.refused += (1.0 - self.refused) / _REFUSALS
+        news = self.error(now)
+        return self.busy(sent_at, now, wait, backoff, rng, learn=self.refused > _MANY) or news
 
     def down(self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random) -> bool:
         """No answer, or one that says the host is down; True when that is news."""

@@ -111,6 +111,10 @@ class Pipeline:
         """Does the job's own input name a host of this politeness key."""
         return self._frontier.named(host)
 
+    def sent(self, host: str, now: float) -> None:
+        """A request goes onto the wire: the next ones keep their distance to that moment."""
+        self._frontier.pace(host).sent(now)
+
     def snapshot(self) -> Snapshot:
         """The run as it stands; counts of ends are those committed."""
         now = monotonic()
@@ -188,23 +192,24 @@ class Pipeline:
         while (request := await self._queue.get()) is not None:
             following: Request | None = request
             while following is not None:
-                await self._process(fetch, following)
-                following = self._next_now()
+                sent = await self._process(fetch, following)
+                following = self._next_now(unspent=not sent)
             self._idle += 1
             self._wake.set()
 
-    async def _process(self, fetch: Fetch, request: Request) -> None:
+    async def _process(self, fetch: Fetch, request: Request) -> bool:
+        """One attempt at a request, or its end before it; False when nothing was sent."""
         host, sent_at = request.host, monotonic()
         pace = self._frontier.pace(host)
         if self._gates.admission.asks or pace.breaker is not None:
             gate = self._gates.admission.look(request, wall_clock(), dead=pace.dead)
             if isinstance(gate, Ask):
                 if not self._frontier.hold(request, sent_at):
-                    return
+                    return False
                 request = gate.request
             elif gate is not None:
                 await self._refuse(gate, host)
-                return
+                return False
         try:
             outcome = await fetch(request)
         except Exception as error:
@@ -216,6 +221,7 @@ class Pipeline:
                 await self._know_next(outcome)
             self._settle(outcome, host, pace, sent_at)
         await self._ledger.room()
+        return True
 
     async def _refuse(self, outcome: Outcome, host: str) -> None:
         """End a request that is not sent; of a host with 100,000 of them others get their turn between."""
@@ -262,9 +268,12 @@ class Pipeline:
             with suppress(BadURL):
                 await self._intake.know(join(outcome.request.url, location).host)
 
-    def _next_now(self) -> Request | None:
-        """What dispatch would hand to this worker at once: spares two switches of tasks, 10 us a request."""
-        if self._stopping or self._plan.rate or self._full_memory:
+    def _next_now(self, *, unspent: bool) -> Request | None:
+        """What dispatch would hand to this worker at once: spares two switches of tasks, 10 us a request.
+
+        Under a rate of the whole job it goes on only with what that allowed for a request that was not sent.
+        """
+        if self._stopping or (self._plan.rate and not unspent) or self._full_memory:
             return None
         step = self._frontier.take(monotonic())
         return step if isinstance(step, Request) else None
@@ -311,9 +320,8 @@ class Pipeline:
         elif kind is Host.ERROR:
             changed = pace.error(now)
         else:
-            changed = kind is Host.OVERLOADED and pace.error(now)
-            tell = pace.down if kind is Host.DOWN else pace.busy
-            changed |= tell(sent_at, now, wait, self._plan.rules.retry_of(host).backoff, self._rng)
+            tell = {Host.BUSY: pace.busy, Host.OVERLOADED: pace.overloaded, Host.DOWN: pace.down}[kind]
+            changed = tell(sent_at, now, wait, self._plan.rules.retry_of(host).backoff, self._rng)
         if wait is not None and kind in (Host.FINE, Host.ERROR):
             pace.block(now + wait)
             changed = True

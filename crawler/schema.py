@@ -16,7 +16,8 @@ from crawler.errors import StorageError
 
 SCHEMA = 2
 _OURS = 0x63726177  # application_id, which `file` and others show
-# A whole check reads every page: of a larger database what is read is checked as it is read.
+# A whole check reads every page: 19 s a GB from a cold disk. In a larger database SQLite tells of a broken page when it
+# is read, and counts tell of what SQLite takes for whole: see Checkpoint._load and .window.
 _CHECKED_AT_ONCE = 256 * 1024 * 1024
 
 _TABLES = """
