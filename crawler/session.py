@@ -13,6 +13,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,7 @@ from yarl import URL
 from crawler.errors import Reason
 from crawler.guard import REAL_WAIT, Attempt, Blocked, Guard, current, guarded_socket
 from crawler.model import Timing
+from crawler.plainget import PlainGets, ResponseParams
 from crawler.resolver import Lookup
 from crawler.watch import Phase, Transfer
 
@@ -41,6 +43,8 @@ _MAX_HEADERS = 256
 # The stream's high-water mark is twice this: large enough that a 1 GiB body is not throttled by pauses (440 against
 # 180 MB/s with 64 KiB), and small bodies never fill it.
 _READ_BUFFER = 1024 * 1024
+
+_PARAMS = ResponseParams(_READ_BUFFER, _MAX_LINE, _MAX_LINE, _MAX_HEADERS)
 
 # A certificate's fault as OpenSSL numbers it (x509_vfy.h).
 _EXPIRED = {9, 10}
@@ -174,6 +178,7 @@ class Session:
             socket_factory=guarded_socket,
         )
         self._session = aiohttp.ClientSession(connector=self._connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._plain = PlainGets(self._session, self._headers, _PARAMS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -202,18 +207,23 @@ class Session:
         headers only those go along that say who asks and what can be read (User-Agent, Accept, Accept-Encoding).
         """
         current.set(Attempt(transfer, timing, trusted or self._settings.allow_private))
-        all_headers = (self._naming if bare else self._headers).copy()
-        all_headers.update(headers)
+        plain = method == "GET" and body is None and not bare and len(headers) == 1 and "#" not in url
+        if plain and "X-Request-ID" in headers:
+            sending = partial(self._plain.send, url, headers["X-Request-ID"])
+        else:
+            all_headers = (self._naming if bare else self._headers).copy()
+            all_headers.update(headers)
+            sending = partial(self._sent, method, url, all_headers, body)
         try:
             try:
-                response = await self._sent(method, url, all_headers, body)
+                response = await sending()
             except aiohttp.ClientConnectorError:  # nothing was sent
                 raise
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
                 if method not in _IDEMPOTENT:
                     raise
                 # The pooled connection was closed by the server as we took it (RFC 9112 9.3.1): once more, on another.
-                response = await self._sent(method, url, all_headers, body)
+                response = await sending()
         except (aiohttp.ClientError, OSError, ValueError, http_exceptions.HttpProcessingError) as error:
             raise translate(error, "before the answer") from error
         if (response.version is not None and response.version.major != 1) or not 100 <= response.status <= 999:
@@ -241,10 +251,7 @@ class Session:
                 skip_payload=method == "HEAD",
                 read_until_eof=True,
                 auto_decompress=False,
-                read_bufsize=_READ_BUFFER,
-                max_line_size=_MAX_LINE,
-                max_field_size=_MAX_LINE,
-                max_headers=_MAX_HEADERS,
+                **_PARAMS._asdict(),
             )
             response = await request.send(connection)
             try:

@@ -18,8 +18,8 @@ LAYERS = {
     2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
     "robots admission addresses watch codings settle feed tables tally bound job perhost hosts jobtext identity rows "
     "states picking",
-    3: "lines sources durable session guard resolver spool receive fetch bandwidth memory sinks.bodies sinks.jsonl "
-    "schema checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report logs status",
+    3: "lines sources durable session plainget guard resolver spool receive fetch bandwidth memory sinks.bodies "
+    "sinks.jsonl schema checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report logs status",
     4: "wake intake ledger pipeline parts resume run plan preview",
     5: "cli shell flags demo demoapp demofaults demopages demosite __main__",
 }
@@ -50,7 +50,7 @@ PEERS = {
     "fetch": "receive session spool",
     "guard": "resolver",
     "receive": "session spool",
-    "session": "guard resolver",
+    "session": "guard plainget resolver",
     "folders": "durable",
     "report": "durable progress",
     "sinks.bodies": "durable",
@@ -152,9 +152,9 @@ def test_decisions_only_decide(module: str) -> None:
 
 
 def test_aiohttp_stands_at_the_edge() -> None:
-    """The transport can be changed in one file."""
+    """The transport can be changed in two files."""
     users = {module for module in modules() for source, _ in imported(module) if source.split(".")[0] == "aiohttp"}
-    assert {module for module in users if not module.startswith("demo")} == {"session"}
+    assert {module for module in users if not module.startswith("demo")} == {"session", "plainget"}
 
 
 def test_only_the_wiring_sleeps() -> None:

@@ -371,3 +371,20 @@ async def test_a_header_that_is_no_header_is_bad_input() -> None:
             await session.send("GET", url, {"X": "a\r\nY: b"}, None, Transfer(url, LIMITS, monotonic()), Timing(0.0))
     assert caught.value.reason is Reason.BAD_INPUT
     assert server.heads == []
+
+
+@pytest.mark.parametrize("target", ["/", "/a/b?x=1&y=%20", "/%E2%82%AC", "//double/./x"])
+async def test_a_plain_get_is_what_aiohttp_would_send(target: str) -> None:
+    """Byte for byte, on the same connection; what is not plain goes through aiohttp's own request."""
+    headers = {"User-Agent": "t/1", "Accept": "*/*", "Accept-Encoding": "gzip"}
+    async with serving() as server, Session(SETTINGS._replace(headers=headers)) as session:
+        url = f"http://{LOOPBACK}:{server.port}{target}"
+        for extra in ({}, {"X-Request-ID": "r-1"}):
+            transfer, timing = Transfer(url, LIMITS, monotonic()), Timing(0.0)
+            same = {**(extra or headers), "X-Request-ID": "r-1"}
+            answer = await session.send("GET", url, same, None, transfer, timing, trusted=True)
+            assert await answer.read() == b"ok"
+    by_aiohttp, by_hand = server.heads
+    assert by_hand == by_aiohttp
+    assert by_hand.startswith(f"GET {target} HTTP/1.1\r\nHost: {LOOPBACK}:{server.port}\r\n")
+    assert server.accepted == 1
