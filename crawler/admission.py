@@ -14,7 +14,8 @@ from crawler.errors import POLICY, Reason
 from crawler.hosts import HostRules
 from crawler.model import Failed, Fetched, Outcome, Request, Skipped
 from crawler.redirect import Hop, follow
-from crawler.robots import Answer, Entry, RobotsCache, Rules, Verdict, origin_of, renew, robots_url
+from crawler.robots import Answer, Entry, RobotsCache, Verdict, origin_of, renew, robots_url
+from crawler.robotstext import Rules
 from crawler.urls import netloc
 
 _HOPS = 5  # RFC 9309 2.3.1.2
@@ -106,4 +107,5 @@ class Admission:
         origin = origin_of(request.url)
         ask = Request(0, robots_url(origin), request.host, attempt=self._tries.get(origin, 0) + 1)
         ask.robots = origin
+        ask.seed = request.seed  # it may go where the page may that it is asked for
         return ask

@@ -49,7 +49,8 @@ def cli() -> None:
     \b
       crawler demo                  see it work, on a bundled site
       crawler init myjob            write a commented job file
-      crawler run jobs/myjob.toml   run or resume it
+      crawler plan myjob.toml       how long it must take, before it is run
+      crawler run myjob.toml        run or resume it
     """
 
 
@@ -73,13 +74,14 @@ def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, 
 
 
 @cli.command()
-@click.argument("urls", nargs=-1, metavar="URL...")
+@click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option("-i", "--input", "files", multiple=True, metavar="FILE", help="A list or table of URLs; - is stdin.")
 @click.option("-o", "--output", "out", metavar="DIR", help="Where results go.  [default: output]")
 @click.option("--name", help="Name of the job: the same name resumes.  [default: made from the inputs]")
 @click.option("-X", "--method", help="Request method.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A request header.")
 @click.option("--data", help="Body of each request.")
+@click.option("--contact", metavar="ADDRESS", help="Your e-mail address or page, told in the User-Agent.")
 @click.option("--column", help="The column of a table that holds the URL.")
 @click.option("--workers", type=int, help="Requests at once.")
 @click.option("--rate", metavar="RATE", help="Requests of the whole job: 200/s")
@@ -113,8 +115,26 @@ def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **fla
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def init(name: str, force: bool) -> None:
+    """Write a commented job file, NAME.toml."""
+    from crawler.jobtext import template
+
+    target = Path(name if name.endswith(".toml") else f"{name}.toml")
+    if target.exists() and not force:
+        raise JobError(f"{target}: exists already; --force overwrites it")
+    text = template(target.stem)
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"{target}: cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {target}; next: crawler check {target}", err=True)
+
+
+@cli.command()
 @click.argument("job", metavar="JOB")
-@click.option("--for", "url", metavar="URL", help="Print what holds for this URL, and where each value comes from.")
+@click.option("--for", "url", metavar="URL", help="Print what holds for this URL, and where each value is from.")
 @_SET
 def check(job: str, url: str | None, sets: Sequence[str]) -> None:
     """Validate a job file and its inputs; print the effective job."""
@@ -141,7 +161,10 @@ def check(job: str, url: str | None, sets: Sequence[str]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @_SET
 def plan(job: str, offline: bool, as_json: bool, sets: Sequence[str]) -> None:
-    """Say before any fetch how long a job must take, and which host sets that."""
+    """Say how long a job must take, and which host sets that.
+
+    Reads the lists, and asks for robots.txt where the job obeys it; fetches nothing else, and changes nothing.
+    """
     import uvloop
 
     from crawler.jobfile import load
@@ -150,30 +173,6 @@ def plan(job: str, offline: bool, as_json: bool, sets: Sequence[str]) -> None:
 
     found = uvloop.run(preview(load(Path(job), sets), offline=offline))
     click.echo(to_json(found) if as_json else render(found))
-
-
-@cli.command()
-@click.argument("job", metavar="JOB")
-@click.option("--reason", "reasons", multiple=True, metavar="SLUG", help="Only these reasons: host-dead, 'connect-*'.")
-@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only these hosts: a.example, '*.example.org'.")
-@click.option("--status", "statuses", multiple=True, metavar="STATUS", help="Only these statuses: 503, 5xx, 500-599.")
-@click.option("--older", metavar="TIME", help="Only what failed longer ago than this: 1h")
-@_SET
-@_LOG_FORMAT
-@_QUIET
-def retry(
-    job: str, sets: Sequence[str], log_format: str, quiet: bool, older: str | None, **wanted: tuple[str, ...]
-) -> None:
-    """Run again what failed in the last run, as a run of its own."""
-    from crawler.jobfile import load
-    from crawler.picking import Picked
-    from crawler.units import parse_duration
-
-    try:
-        picked = Picked(older=parse_duration(older) if older is not None else None, **wanted)
-    except ValueError as error:
-        raise JobError(str(error)) from None
-    sys.exit(_run(load(Path(job), sets, inputs=False), again=picked, log_format=log_format, quiet=quiet))
 
 
 @cli.command()
@@ -190,31 +189,33 @@ def status(job: str, as_json: bool, sets: Sequence[str]) -> None:
 
 
 @cli.command()
-@click.argument("name")
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def init(name: str, force: bool) -> None:
-    """Write a commented job file, NAME.toml."""
-    from crawler.jobtext import template
+@click.argument("job", metavar="JOB")
+@click.option("--reason", "reasons", multiple=True, metavar="SLUG", help="Only these reasons: host-dead, 'connect-*'.")
+@click.option("--host", "hosts", multiple=True, metavar="HOST", help="Only these hosts: a.example, '*.example.org'.")
+@click.option("--status", "statuses", multiple=True, metavar="STATUS", help="Only these statuses: 503, 5xx, 500-599.")
+@click.option("--older", metavar="TIME", help="Only what failed so long ago or longer: 1h")
+@_SET
+@_LOG_FORMAT
+@_QUIET
+def retry(
+    job: str, sets: Sequence[str], log_format: str, quiet: bool, older: str | None, **wanted: tuple[str, ...]
+) -> None:
+    """Fetch again what failed in the last run, as a run of its own.
 
-    target = Path(name if name.endswith(".toml") else f"{name}.toml")
-    if target.exists() and not force:
-        raise JobError(f"{target}: exists already; --force overwrites it")
-    text = template(target.stem)
+    Without options all that failed. Several options of one kind widen the choice, those of other kinds narrow it.
+
+    \b
+      crawler retry myjob.toml --reason host-dead --reason 'connect-*'
+    """
+    from crawler.jobfile import load
+    from crawler.picking import Picked
+    from crawler.units import parse_duration
+
     try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise JobError(f"{target}: cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {target}; next: crawler check {target}", err=True)
-
-
-@cli.command()
-def schema() -> None:
-    """Print the JSON Schema of job files, for editors."""
-    import orjson
-
-    from crawler.jobfile import schema as job_schema
-
-    click.echo(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2))
+        picked = Picked(older=parse_duration(older) if older is not None else None, **wanted)
+    except ValueError as error:
+        raise JobError(str(error)) from None
+    sys.exit(_run(load(Path(job), sets, inputs=False), again=picked, log_format=log_format, quiet=quiet))
 
 
 @cli.command()
@@ -241,6 +242,16 @@ def quickstart() -> Path:
     """The quickstart job: of the checkout one stands in, else the copy in the package."""
     local = Path("jobs/quickstart.toml")
     return local if local.is_file() else Path(__file__).parent / "demo_jobs" / "quickstart.toml"
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of job files, for editors."""
+    import orjson
+
+    from crawler.jobfile import schema as job_schema
+
+    click.echo(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2))
 
 
 @cli.command()

@@ -53,7 +53,7 @@ class FetchRules(NamedTuple):
     accepts: Callable[[int], bool]  # is this status a success, whose body is kept
     keep: Keep
     of: Callable[[str], HostRules]  # what holds for a canonical "host" or "host:port"
-    named: Callable[[str], bool]  # does the job's own input name a host of this politeness key
+    named: Callable[[Request], bool]  # does the job's own input name the host at which this stands
     sent: Callable[[str, float], None] | None = None  # told the key and the moment of what goes out
 
 
@@ -137,9 +137,8 @@ class Fetcher:
         return f"{run}-{request.id}-{attempt}-{hops}"
 
     def _trusted(self, request: Request) -> bool:
-        """Whether the job's own input names the host. Who asks for a robots.txt may have been led to its origin."""
-        given = request.robots is None and (not request.hops or request.host == request.home)
-        return given or self._rules.named(request.host)
+        """Whether the job's own input names the host. A robots.txt is asked for on behalf of a page: it names none."""
+        return (request.robots is None and not request.hops) or self._rules.named(request)
 
     def _headers(self, request: Request, host: HostRules, request_id: str) -> dict[str, str]:
         """The job's, then those for this host alone, then the row's; what may be a credential stays with its origin."""

@@ -18,6 +18,7 @@ _KEYS = {
     "column": "input.column",
     "method": "request.method",
     "data": "request.body",
+    "contact": "request.contact",
     "workers": "limits.workers",
     "rate": "limits.rate",
     "per_host": "limits.per_host",

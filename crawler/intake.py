@@ -68,6 +68,7 @@ class Intake:
         self.paused = False  # nothing is read while something waits
         self.reading = True
         self.read = 0  # new requests
+        self.names: set[str] = set()  # hosts that the input names, where politeness keys are others
 
     async def read_sources(self) -> None:
         """Read the sources into frontier and store: at full speed while a worker idles, else now and then."""
@@ -131,6 +132,7 @@ class Intake:
         """Give new requests their politeness keys."""
         hosts = {request.host for request in requests if self._keys.unknown(request.host)}
         await asyncio.gather(*(self.know(host) for host in hosts))
+        self.names.update(request.host for request in requests)
         for request in requests:
             request.host = request.home = self._keys.key_of(request.host)
 

@@ -26,7 +26,7 @@ from pydantic import (
 
 from crawler.addresses import parse_pins
 from crawler.names import check_layout
-from crawler.perhost import Circuit, Headers, HostOverrides, PerHost, Timeouts, canonical_pattern
+from crawler.perhost import Circuit, Headers, HostOverrides, PerHost, Timeouts, canonical_pattern, split_port
 from crawler.places import dotted
 from crawler.retry import RetryPolicy
 from crawler.tables import METHODS
@@ -257,6 +257,10 @@ def _distinct(value: object) -> object:
     return value
 
 
+# What a host's pace is made of; it has one for all its ports.
+_PACED = {"per_host", "rate_per_host", "burst_per_host", "delay_per_host", "adaptive", "min_rate_per_host", "breaker"}
+
+
 class Job(_Section):
     """A whole job."""
 
@@ -278,6 +282,16 @@ class Job(_Section):
             raise ValueError(
                 f"'{value}' cannot name a folder; use letters, digits, '.', '_' and '-', a letter or digit first"
             )
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _pace_is_of_all_ports(cls, value: dict[str, HostOverrides]) -> dict[str, HostOverrides]:
+        for pattern, overrides in value.items():
+            host, port = split_port(pattern)
+            paced = sorted(_PACED & overrides.model_fields_set) if port else []
+            if paced:
+                raise ValueError(f"'{pattern}' names a port, but {paced[0]} is of all ports together; write '{host}'")
         return value
 
     def to_data(self) -> dict[str, Any]:

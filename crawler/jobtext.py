@@ -146,7 +146,7 @@ urls = ["https://example.org/"]
 [request]                                # what rows of a table do not say themselves
 # method = "GET"
 # base_url = "https://api.example.org/v1/"
-# contact = "https://example.org/bot"    # or "me@example.org": told to every site in the User-Agent
+# contact = "https://example.org/bot"    # or "me@example.org", yours: every site sees it in the User-Agent
 # headers = { Accept-Language = "en" }
 # params = { lang = "en" }               # appended to every URL
 # json = { key = "value" }               # a JSON body; or
@@ -156,15 +156,15 @@ urls = ["https://example.org/"]
 [limits]
 # workers = 64                           # requests under way at once
 # rate = "200/s"                         # the whole job; no limit by default
-# per_host = 8                           # requests under way at one host
+# per_host = 8                           # requests under way at one host; all of its ports count as one
 rate_per_host = "5/s"                    # no limit by default: be kind to sites that are not yours
-# burst_per_host = 1                     # so many at once after a pause
+# burst_per_host = 1                     # so many may follow each other at once after a pause
 # delay_per_host = "0s"                  # at least so long between two requests to one host
 # politeness = "host"                    # what shares one pace: "host", "domain" (example.org with all below), "ip"
-# adaptive = true                        # slow down for hosts that say 429 or get slower, and come back carefully
-# min_rate_per_host = "6/min"           # as slow as that at most
+# adaptive = true                        # ask hosts that say 429 or get slow less, and carefully more again
+# min_rate_per_host = "6/min"            # but no less than this
 # robots = "ignore"                      # or "obey": robots.txt, its Crawl-delay included
-# crawl_delay_max = "1m"                 # the longest Crawl-delay that is obeyed
+# crawl_delay_max = "1m"                 # a longer Crawl-delay counts as this
 # bandwidth = "20MiB/s"                  # bytes of bodies, the whole job; no limit by default
 # bandwidth_per_host = "2MiB/s"          # the same for one host
 # memory = "1GiB"                        # while the process takes more nothing new begins; no limit by default
@@ -186,7 +186,7 @@ rate_per_host = "5/s"                    # no limit by default: be kind to sites
 
 [breaker]
 # failures = 10                          # in a row (connect, timeout, 5xx), then a host is only probed
-# give_up = "15m"                        # broken for so long: its requests end as host-dead
+# give_up = "15m"                        # still broken then: its requests end as host-dead, for `crawler retry`
 
 [connection]
 # keepalive = "30s"                      # an idle connection is kept so long
@@ -201,8 +201,8 @@ rate_per_host = "5/s"                    # no limit by default: be kind to sites
 # layout = "hash"                        # by sha256; or "mirror": host/path; or a template: "{host}/{stem}{ext}"
 # headers_in_record = false              # response headers in each record
 
-# [hosts."*.example.org"]                # what is other for some hosts: any per-host limit, and tables of its own
-# per_host = 2
+# [hosts."*.example.org"]                # what is other for some hosts: any limit that counts per host, and these
+# per_host = 2                           # `crawler check FILE --for URL` tells what holds where
 # headers = { X-Token = "secret" }
 # retry = { attempts = 2 }               # likewise timeouts = { read = "1m" }, breaker = { give_up = "1h" }
 """

@@ -18,6 +18,7 @@ from crawler.identity import headers_of
 from crawler.job import Job, expand
 from crawler.jobfile import LoadedJob
 from crawler.keys import Keys
+from crawler.model import Request
 from crawler.redirect import harmless
 from crawler.session import SessionSettings
 from crawler.sources import Source, open_sources
@@ -80,7 +81,7 @@ def keys_of(job: Job) -> Keys:
 
 
 def fetch_rules(
-    job: Job, hosts: Hosts, named: Callable[[str], bool], run: str = "plan", parts: Path | None = None
+    job: Job, hosts: Hosts, named: Callable[[Request], bool], run: str = "plan", parts: Path | None = None
 ) -> FetchRules:
     """What of the job a fetch needs; bodies are kept where `parts` is given."""
     headers = headers_of(job)

@@ -32,7 +32,7 @@ from crawler.model import Failed, Fetched, Outcome, Request, Timing
 from crawler.pace import Pace
 from crawler.settle import End, Host, News, Rules, judge, move, news_of
 from crawler.tally import Snapshot, Speed
-from crawler.urls import BadURL, join
+from crawler.urls import BadURL, hostname, join
 from crawler.wake import Wake
 from crawler.watch import Watch
 
@@ -107,9 +107,13 @@ class Pipeline:
         self._stopping = True
         self._wake.set()
 
-    def named(self, host: str) -> bool:
-        """Does the job's own input name a host of this politeness key."""
-        return self._frontier.named(host)
+    def named(self, request: Request) -> bool:
+        """Does the job's own input name the host at which this request stands, or began."""
+        host = hostname(request.url)
+        if host == hostname(request.seed):
+            return True
+        # A domain or an address may stand for hosts that nobody named.
+        return self._frontier.named(host) if self._gates.keys.plain else host in self._intake.names
 
     def sent(self, host: str, now: float) -> None:
         """A request goes onto the wire: the next ones keep their distance to that moment."""
@@ -326,7 +330,8 @@ class Pipeline:
             pace.block(now + wait)
             changed = True
         if news.quota is not None:
-            pace.allow(news.quota.remaining, now + news.quota.reset)
+            # The one that was answered is still among those in flight.
+            pace.allow(news.quota.remaining + 1, now + news.quota.reset)
             if news.quota.remaining <= 0:
                 pace.block(now + news.quota.reset)
                 changed = True

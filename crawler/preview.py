@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from heapq import nlargest
 from itertools import chain
@@ -22,6 +23,7 @@ from crawler.bound import Share
 from crawler.errors import Reason, StorageError
 from crawler.feed import request_of
 from crawler.fetch import Fetcher
+from crawler.fingerprints import Fingerprints
 from crawler.folders import JobFolder
 from crawler.hosts import Hosts
 from crawler.identity import user_agent
@@ -38,10 +40,11 @@ from crawler.parts import (
     session_settings,
     sources_of,
 )
-from crawler.plan import Counts, Plan, RobotsSeen, counts, plan_of
+from crawler.plan import Plan, RobotsSeen, counts, plan_of
 from crawler.quota import DAY
 from crawler.redirect import Hop
-from crawler.robots import Entry, RobotsCache, Verdict, product_token, robots_url
+from crawler.robots import Entry, RobotsCache, Verdict, robots_url
+from crawler.robotstext import product_token
 from crawler.session import Session
 from crawler.settle import move
 from crawler.sources import Source, preflight
@@ -85,7 +88,7 @@ async def preview(loaded: LoadedJob, *, offline: bool) -> Plan:
     hosts, keys = Hosts(job), keys_of(job)
     counted = await asyncio.to_thread(counts, _rows(sources), defaults_of(job), keys.key_of, dedupe=job.input.dedupe)
     known = _Known(JobFolder(Path(job.output.dir), job.name), wall_clock())
-    seen, delays = None, {}
+    seen, delays, sent = None, {}, counted.hosts
     if obeys_robots(job):
         cache = RobotsCache(product_token(user_agent(job)), longest_crawl_delay(job))
         asker = _Asker(loaded, cache, hosts)
@@ -93,11 +96,13 @@ async def preview(loaded: LoadedJob, *, offline: bool) -> Plan:
             asker.take_up(origin, Taught(entry, None), keys)
         asked = [] if offline else nlargest(_ASKED, counted.origins, key=lambda origin: counted.origins[origin])
         await asker.ask([origin for origin in asked if hosts.of(netloc(robots_url(origin))).robots], keys)
-        seen, delays = await asyncio.to_thread(_judged, loaded, sources, cache, hosts, asker.asked), asker.delays
+        found, unsent = await asyncio.to_thread(_judged, loaded, sources, cache, hosts, keys)
+        seen = RobotsSeen(asker.asked, *(found[v] for v in (Verdict.DISALLOWED, Verdict.UNREACHABLE, Verdict.UNKNOWN)))
+        delays, sent = asker.delays, {key: number - unsent[key] for key, number in counted.hosts.items()}
     return plan_of(
         job.name,
         counted,
-        _shares(counted, hosts, known, delays),
+        _shares(sent, hosts, known, delays),
         rate=job.limits.rate,
         workers=job.limits.workers,
         robots=seen,
@@ -108,8 +113,8 @@ def _rows(sources: list[Source]) -> Iterator[Row | BadRow]:
     return chain.from_iterable(source.rows() for source in sources)
 
 
-def _shares(counted: Counts, hosts: Hosts, known: _Known, delays: dict[str, float]) -> Iterator[Share]:
-    for key, requests in counted.hosts.items():
+def _shares(sent: Mapping[str, int], hosts: Hosts, known: _Known, delays: dict[str, float]) -> Iterator[Share]:
+    for key, requests in sent.items():
         pace = hosts.pace_of(key)
         crawl_delay = delays.get(key, 0.0)
         rates = [rate for rate in (pace.rate, known.rate.get(key)) if rate is not None]
@@ -148,8 +153,8 @@ class _Asker:
             return
         async with Session(session_settings(self._loaded.job)) as session:
             # Every origin is of the job's own input; where it redirects to may not be.
-            named = {keys.key_of(hostname(robots_url(origin))) for origin in origins}
-            rules = fetch_rules(self._loaded.job, self._hosts, named=named.__contains__)
+            named = {hostname(robots_url(origin)) for origin in origins}
+            rules = fetch_rules(self._loaded.job, self._hosts, named=lambda request: hostname(request.url) in named)
             fetcher = Fetcher(session, rules, Watch(tick=1.0))
             turns = asyncio.Semaphore(_AT_ONCE)
             await asyncio.gather(*(self._one(origin, fetcher, turns, keys) for origin in todo))
@@ -173,13 +178,21 @@ class _Asker:
             self.take_up(origin, taught, keys)
 
 
-def _judged(loaded: LoadedJob, sources: list[Source], cache: RobotsCache, hosts: Hosts, asked: int) -> RobotsSeen:
-    """What robots.txt says of each row; the lists are read a second time, so stdin is left out."""
-    wall, defaults = wall_clock(), defaults_of(loaded.job)
-    found = dict.fromkeys(Verdict, 0)
-    if "-" not in loaded.job.input.files:
-        for row in _rows(sources):
-            request, _ = request_of(row, 0, defaults)
-            if request.error is None and hosts.of(netloc(request.url)).robots:
-                found[cache.look(request.url, wall)] += 1
-    return RobotsSeen(asked, found[Verdict.DISALLOWED], found[Verdict.UNREACHABLE], found[Verdict.UNKNOWN])
+def _judged(
+    loaded: LoadedJob, sources: list[Source], cache: RobotsCache, hosts: Hosts, keys: Keys
+) -> tuple[Counter[Verdict], Counter[str]]:
+    """What robots.txt says of each request, and by politeness key how many will not be sent. The lists are read a
+    second time, so stdin is left out.
+    """
+    wall, defaults, dedupe = wall_clock(), defaults_of(loaded.job), loaded.job.input.dedupe
+    found, unsent, known = Counter[Verdict](), Counter[str](), Fingerprints()
+    if "-" in loaded.job.input.files:
+        return found, unsent
+    for row in _rows(sources):
+        request, print_ = request_of(row, 0, defaults)
+        if request.error is None and (not dedupe or known.add(print_)) and hosts.of(netloc(request.url)).robots:
+            verdict = cache.look(request.url, wall)
+            found[verdict] += 1
+            if verdict in (Verdict.DISALLOWED, Verdict.UNREACHABLE):
+                unsent[keys.key_of(request.host)] += 1
+    return found, unsent

@@ -16,7 +16,7 @@ from time import monotonic
 from crawler.codings import CodingError, Decoder, decoder
 from crawler.errors import Reason
 from crawler.model import Body, Fetched, Request
-from crawler.robots import MAX_TEXT
+from crawler.robotstext import MAX_TEXT
 from crawler.session import Answer, TransportError
 from crawler.spool import SMALL, Keep, Spool, small_body
 from crawler.watch import Phase, Transfer

@@ -60,14 +60,14 @@ def open_again(checkpoint: Checkpoint, job: Job, wanted: Picked, now: float) -> 
     Raises JobError when the last run is not finished, NothingToDo when nothing that failed is wanted.
     """
     last = checkpoint.last_run()
-    if last is None:
-        raise NothingToDo(f"{job.name}: was never run, so nothing failed")
-    if last.state not in ("finished", "abandoned"):
+    if last is not None and last.state not in ("finished", "abandoned"):
         raise JobError(f"run {last.id} is not finished; go on with it first: crawler run")
     try:
         failures = pick(checkpoint.failures(), wanted, now)
     except ValueError as error:
         raise JobError(str(error)) from None
+    if last is None:
+        raise NothingToDo(f"{job.name}: was never run, so nothing failed")
     if not failures:
         raise NothingToDo(f"{job.name}: nothing that failed is wanted again")
     run = new_run_id(now)

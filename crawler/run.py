@@ -53,7 +53,8 @@ from crawler.picking import Picked
 from crawler.pipeline import Gates, Pipeline, Plan, Shown
 from crawler.quota import DAY
 from crawler.resume import Taken, inputs_of, open_again, open_run
-from crawler.robots import Entry, RobotsCache, product_token, robots_url
+from crawler.robots import Entry, RobotsCache, robots_url
+from crawler.robotstext import product_token
 from crawler.session import Session
 from crawler.settle import Rules
 from crawler.sinks.bodies import PARTS
@@ -100,8 +101,10 @@ class _Opened(NamedTuple):
 
 async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], Shown]) -> Ended:
     """Run or resume a job to its end. Raises JobError, BusyError, StorageError; `shown` is given the run's folder."""
-    sources = sources_of(loaded) if options.again is None else []
-    preflight(sources)
+    sources: list[Source] = []
+    if options.again is None:
+        sources = sources_of(loaded)
+        preflight(sources)
     folder = JobFolder(Path(loaded.job.output.dir), loaded.job.name)
     folder.lock(wall_clock())
     try:
@@ -150,7 +153,13 @@ async def _run(opened: _Opened, sources: list[Source], options: Options, shown: 
     code = ExitCode.STOPPED if not drained else ExitCode.FAILED if taken.tally.failed else ExitCode.OK
     state = "finished" if drained else "stopped"
     opened.checkpoint.end_run(taken.run, wall_clock(), state, code)
-    return Ended(code, pipeline.snapshot()._replace(state=state), taken.tally, taken.started, outputs.folder)
+    return Ended(code, _last(pipeline.snapshot(), state), taken.tally, taken.started, outputs.folder)
+
+
+def _last(snapshot: Snapshot, state: str) -> Snapshot:
+    """How a run stood when it ended: what is over has no time left."""
+    left = snapshot.eta if state != "finished" else None
+    return snapshot._replace(state=state, eta=left, eta_host=snapshot.eta_host if left is not None else None)
 
 
 def _frontier(opened: _Opened, robots: RobotsCache | None, admission: Admission) -> Frontier:
@@ -168,6 +177,8 @@ def _frontier(opened: _Opened, robots: RobotsCache | None, admission: Admission)
         for origin, text in opened.checkpoint.robots():
             entry = Entry.from_json(orjson.loads(text))
             if entry is not None:
+                if entry.kind == "unreachable" and not opened.taken.resumed:
+                    entry = entry._replace(expires_at=0.0)  # a new run asks anew
                 key = keys.key_of(hostname(robots_url(origin)))
                 if delay := admission.take_up(origin, Taught(entry, None), key):
                     frontier.pace(key).slow_to(delay, now)

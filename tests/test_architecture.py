@@ -16,17 +16,19 @@ PACKAGE = Path(crawler.__file__).parent
 LAYERS = {
     1: "model errors",
     2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
-    "robots admission addresses watch codings settle feed tables tally bound job perhost hosts jobtext identity rows "
-    "states picking",
+    "robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job perhost hosts "
+    "jobtext identity rows "
+    "states inbox picking",
     3: "lines sources durable session plainget guard resolver spool receive fetch bandwidth memory sinks.bodies "
-    "sinks.jsonl schema checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report logs status",
+    "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report "
+    "logs status",
     4: "wake intake ledger pipeline parts resume run plan preview",
     5: "cli shell flags demo demoapp demofaults demopages demosite __main__",
 }
 # What may know its peers within layers 2 and 3; from any other layer imports go down only.
 PEERS = {
     "addresses": "urls",
-    "admission": "hosts redirect robots urls",
+    "admission": "hosts redirect robots robotstext urls",
     "feed": "urls fingerprints",
     "frontier": "hostqueue pace",
     "hostqueue": "pace",
@@ -43,13 +45,15 @@ PEERS = {
     "quota": "retry",
     "redirect": "urls",
     "retry": "units",
-    "robots": "retry",
+    "robots": "retry robotstext",
     "settle": "quota redirect retry urls",
-    "checkpoint": "durable schema",
+    "checkpoint": "durable endlog rowstore schema",
     "commit": "checkpoint sinks.bodies sinks.jsonl",
+    "endlog": "rowstore schema",
     "fetch": "receive session spool",
     "guard": "resolver",
     "receive": "session spool",
+    "rowstore": "schema",
     "session": "guard plainget resolver",
     "folders": "durable",
     "report": "durable progress",
@@ -57,7 +61,7 @@ PEERS = {
     "sinks.jsonl": "durable",
     "sources": "lines",
     "spool": "durable",
-    "status": "folders progress",
+    "status": "folders progress schema",
 }
 ROOTS = {"__init__", "sinks.__init__"}  # import nothing of ours, known to all
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}

@@ -47,10 +47,10 @@ def test_the_most_specific_pattern_gives_each_key() -> None:
     """Exact with port, exact, glob with port, glob; more letters first; and the order in the file at last."""
     order = ["a.b.example:8080", "a.b.example", "*.example:8080", "*.b.example", "?.*.example", "*.example", "*"]
     for position, best in enumerate(order):
-        tables = {pattern: {"per_host": number + 1} for number, pattern in reversed(list(enumerate(order)))}
+        tables = {pattern: {"max_body": number + 1} for number, pattern in reversed(list(enumerate(order)))}
         for better in order[:position]:
             del tables[better]
-        assert rules(tables).of("a.b.example:8080").pace.concurrency == position + 1, best
+        assert rules(tables).of("a.b.example:8080").max_body == position + 1, best
     first = rules({"a.*": {"per_host": 1}, "*.b": {"per_host": 2}})
     assert first.pace_of("a.b").concurrency == 1
 
@@ -68,16 +68,23 @@ def test_origins_name_the_pattern_of_each_key() -> None:
 
 def test_a_bare_host_has_no_port() -> None:
     """Patterns that name a port hold for that port only; those that name none hold for all."""
-    hosts = rules({"a.example:8080": {"per_host": 1}, "*:81": {"per_host": 2}, "b.example": {"per_host": 3}})
+    hosts = rules({"a.example:8080": {"max_body": 1}, "*:81": {"max_body": 2}, "b.example": {"max_body": 3}})
     asked = ("a.example:8080", "a.example", "a.example:80", "x:81", "x", "b.example:9000")
-    assert [hosts.of(netloc).pace.concurrency for netloc in asked] == [1, 8, 8, 2, 8, 3]
+    assert [hosts.of(netloc).max_body for netloc in asked] == [1, 1024**3, 1024**3, 2, 1024**3, 3]
 
 
 def test_addresses_are_hosts_too() -> None:
     """IPv6 stands in brackets, or bare where it is a politeness key; a glob may span the numbers of IPv4."""
-    hosts = rules({"[::1]": {"per_host": 1}, "[::1]:8080": {"per_host": 2}, "127.0.*": {"per_host": 3}})
+    hosts = rules({"[::1]": {"max_body": 1}, "[::1]:8080": {"max_body": 2}, "127.0.*": {"max_body": 3}})
     asked = ("[::1]", "::1", "[::1]:8080", "[::1]:81", "127.0.0.1:5000", "::2")
-    assert [hosts.of(netloc).pace.concurrency for netloc in asked] == [1, 1, 2, 1, 3, 8]
+    assert [hosts.of(netloc).max_body for netloc in asked] == [1, 1, 2, 1, 3, 1024**3]
+
+
+@pytest.mark.parametrize("key", [{"rate_per_host": "1/s"}, {"breaker": {"failures": 3}}, {"adaptive": False}])
+def test_a_pace_is_of_all_ports(key: dict[str, Any]) -> None:
+    """A key of it in a pattern with a port would do nothing, so it is refused."""
+    with pytest.raises(ValueError, match=f"names a port, but {next(iter(key))} is of all ports together; write 'a.b'"):
+        rules({"a.b:81": key})
 
 
 def test_headers_merge_by_name_without_case() -> None:

@@ -10,7 +10,7 @@ from crawler import __version__
 from crawler.codings import ACCEPT_ENCODING
 from crawler.identity import headers_of, user_agent
 from crawler.job import Job
-from crawler.robots import product_token
+from crawler.robotstext import product_token
 
 
 def job(**request: Any) -> Job:

@@ -170,7 +170,7 @@ def test_the_effective_job_loads_back(tmp_path: Path) -> None:
         + '[request]\nheaders = { "X-A" = "a\\"b" }\njson = { a = [1, { b = "ü" }] }\n[limits]\nrate = "30/min"\n'
         + '[connection]\nresolve = { "e.org:80" = "[::1]:81" }\n'
         + '[hosts."*.e.org"]\nretry = { backoff = { max = "3s" } }\n'
-        + '[hosts."[::1]:8080"]\nper_host = 1\nheaders = { "X.y" = "z" }\n'
+        + '[hosts."[::1]:8080"]\nmax_body = "1kB"\nheaders = { "X.y" = "z" }\n'
     )
     job = load(write(tmp_path, text)).job
     assert load(write(tmp_path, dumps(job), "again.toml")).job == job

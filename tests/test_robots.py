@@ -11,28 +11,23 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from crawler import urls
+from crawler.nofollow import meta_nofollow, nofollow
 from crawler.robots import (
     ASK_AGAIN,
     MAX_AGE,
-    MAX_TEXT,
-    MAX_WILDCARDS,
     MIN_AGE,
     STALE,
     UNDEFINED,
     Answer,
     Entry,
     RobotsCache,
-    Rules,
     Verdict,
-    kept,
-    meta_nofollow,
-    nofollow,
     origin_of,
-    product_token,
     read,
     renew,
     robots_url,
 )
+from crawler.robotstext import MAX_TEXT, MAX_WILDCARDS, Rules, kept, product_token
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
