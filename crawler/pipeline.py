@@ -27,9 +27,10 @@ from crawler.frontier import DRAINED, Frontier
 from crawler.intake import Import, Intake
 from crawler.keys import Keys
 from crawler.ledger import Ledger
-from crawler.memory import resident
+from crawler.memory import MemoryGuard
 from crawler.model import Failed, Fetched, Outcome, Request, Timing
 from crawler.pace import Pace
+from crawler.penalties import tell
 from crawler.settle import End, Host, News, Rules, judge, move, news_of
 from crawler.tally import Snapshot, Speed
 from crawler.urls import BadURL, hostname, join
@@ -94,7 +95,7 @@ class Pipeline:
         )
         self._speed = Speed()
         self._stopping = False
-        self._full_memory = False
+        self._memory = MemoryGuard(plan.memory)
         self._workers: list[asyncio.Task[None]] = []
 
     # -- from outside -------------------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ class Pipeline:
         limiter = _limiter(self._plan.rate) if self._plan.rate else None
         paid = limiter is None
         while not self._stopping:
-            if self._idle == 0 or (self._full_memory and self._frontier.leased):
+            if self._idle == 0 or (self._memory.full and self._frontier.leased):
                 await self._wake.wait()
                 continue
             if not paid and limiter is not None:
@@ -277,7 +278,7 @@ class Pipeline:
 
         Under a rate of the whole job it goes on only with what that allowed for a request that was not sent.
         """
-        if self._stopping or (self._plan.rate and not unspent) or self._full_memory:
+        if self._stopping or (self._plan.rate and not unspent) or self._memory.full:
             return None
         step = self._frontier.take(monotonic())
         return step if isinstance(step, Request) else None
@@ -314,29 +315,11 @@ class Pipeline:
             )
 
     def _tell_host(self, news: News, host: str, sent_at: float, now: float) -> None:
-        kind, wait = news.host, news.wait
-        if kind is Host.NOTHING:
+        if news.host is Host.NOTHING:
             return
-        pace = self._frontier.pace(host)
-        changed = False
-        if kind is Host.FINE:
-            pace.fine(sent_at, now, news.latency)
-        elif kind is Host.ERROR:
-            changed = pace.error(now)
-        else:
-            tell = {Host.BUSY: pace.busy, Host.OVERLOADED: pace.overloaded, Host.DOWN: pace.down}[kind]
-            changed = tell(sent_at, now, wait, self._plan.rules.retry_of(host).backoff, self._rng)
-        if wait is not None and kind in (Host.FINE, Host.ERROR):
-            pace.block(now + wait)
-            changed = True
-        if news.quota is not None:
-            # The one that was answered is still among those in flight.
-            pace.allow(news.quota.remaining + 1, now + news.quota.reset)
-            if news.quota.remaining <= 0:
-                pace.block(now + news.quota.reset)
-                changed = True
-        if changed:
-            self._ledger.learned(host, at_once=wait is not None)
+        pace, backoff = self._frontier.pace(host), self._plan.rules.retry_of(host).backoff
+        if tell(pace, news, sent_at, now, backoff, self._rng):
+            self._ledger.learned(host, at_once=news.wait is not None or news.quota is not None)
             self._say(host, pace, now)
 
     def _say(self, host: str, pace: Pace, now: float) -> None:
@@ -355,20 +338,10 @@ class Pipeline:
                 task = transfer.owner
                 assert isinstance(task, asyncio.Task)
                 task.cancel()
-            if self._plan.memory is not None:
-                self._guard_memory(self._plan.memory)
-
-    def _guard_memory(self, limit: int) -> None:
-        """Above the limit nothing new is begun but one request at a time; below nine tenths all goes on."""
-        now = resident()
-        if not self._full_memory and now > limit:
-            self._full_memory = self._intake.paused = True
-            log.warning("memory: %d MB held, limits.memory is %d MB: nothing new is begun", now >> 20, limit >> 20)
-        elif self._full_memory and now < 0.9 * limit:
-            self._full_memory = self._intake.paused = False
-            log.warning("memory: %d MB held, going on", now >> 20)
-            self._wake.set()
-            self._intake.eased.set()
+            if self._memory.look():
+                self._intake.paused = self._memory.full
+                self._wake.set()
+                self._intake.eased.set()
 
     async def _show(self, shown: Shown) -> None:
         while True:

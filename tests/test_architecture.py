@@ -40,6 +40,7 @@ PEERS = {
     "jobtext": "hosts job perhost places redirect retry urls",
     "pace": "breaker learning retry",
     "paces": "pace",
+    "penalties": "pace retry settle",
     "perhost": "retry tables units urls",
     "places": "urls",
     "quota": "retry",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from crawler import memory as module
 from crawler.memory import resident
 
 STATUS = Path("/proc/self/status")
@@ -47,3 +48,23 @@ def test_where_there_is_no_proc_it_is_none(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(builtins, "open", missing)
     assert resident() == 0
+
+
+def test_the_guard_says_when_it_is_too_much_and_when_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit it is full, and stays so until a tenth of it is free; each change is told once."""
+    levels = iter([99, 100, 101, 95, 90, 89, 95, 100])
+    monkeypatch.setattr(module, "resident", lambda: next(levels))
+    guard = module.MemoryGuard(100)
+    assert [(guard.look(), guard.full) for _ in range(8)] == [
+        *[(False, False)] * 2,
+        (True, True),
+        *[(False, True)] * 2,
+        (True, False),
+        *[(False, False)] * 2,
+    ]
+
+
+def test_without_a_limit_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pays for what nobody asked for."""
+    monkeypatch.delattr(module, "resident")
+    assert not module.MemoryGuard(None).look()
