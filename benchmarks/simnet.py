@@ -164,8 +164,9 @@ def write_job(where: Path, name: str, hosts: Sequence[Host], listed: Sequence[st
         f'name = "{name}"\n[input]\nfiles = ["{name}.txt"]\n'
         f"[limits]\nworkers = 256\nper_host = {_AT_ONCE}\nadaptive = true\n"
         f'rate_per_host = "{_COMMON:g}/s"\nburst_per_host = {max(1, round(_COMMON * scale.burst))}\n'
-        '[retry]\nattempts = 10\nbackoff = { initial = "0.3s", max = "2s" }\n'
-        '[timeouts]\nconnect = "2s"\nread = "1s"\n'
+        # A host that is down is asked some times before its circuit breaks: that takes its time as well.
+        f'[retry]\nattempts = 10\nbackoff = {{ initial = "0.2s", max = "{scale.seconds / 20:g}s" }}\n'
+        f'[timeouts]\nconnect = "2s"\nread = "{scale.seconds / 20:g}s"\n'
         f'[breaker]\nfailures = 10\ngive_up = "{_give_up(scale):g}s"\n'
         f'[output]\ndir = "{where}/out"\nbodies = "none"\n'
         + "".join(

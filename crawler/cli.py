@@ -140,14 +140,15 @@ def check(job: str, url: str | None, sets: Sequence[str]) -> None:
     """Validate a job file and its inputs; print the effective job."""
     from crawler.jobfile import load
     from crawler.jobtext import dumps, effective
-    from crawler.parts import sources_of
+    from crawler.parts import keys_of, sources_of
     from crawler.sources import preflight
     from crawler.urls import BadURL, parse
 
     loaded = load(Path(job), sets, inputs=url is None)
     if url is not None:
         try:
-            click.echo(effective(loaded.job, parse(url, base=loaded.job.request.base_url)), nl=False)
+            asked = parse(url, base=loaded.job.request.base_url)
+            click.echo(effective(loaded.job, asked, keys_of(loaded.job).key_of(asked.host)), nl=False)
         except BadURL as error:
             raise JobError(f"--for: {error}") from None
         return

@@ -258,7 +258,7 @@ def _distinct(value: object) -> object:
 
 
 # What a host's pace is made of; it has one for all its ports.
-_PACED = {"per_host", "rate_per_host", "burst_per_host", "delay_per_host", "adaptive", "min_rate_per_host", "breaker"}
+PACED = {"per_host", "rate_per_host", "burst_per_host", "delay_per_host", "adaptive", "min_rate_per_host", "breaker"}
 
 
 class Job(_Section):
@@ -289,7 +289,7 @@ class Job(_Section):
     def _pace_is_of_all_ports(cls, value: dict[str, HostOverrides]) -> dict[str, HostOverrides]:
         for pattern, overrides in value.items():
             host, port = split_port(pattern)
-            paced = sorted(_PACED & overrides.model_fields_set) if port else []
+            paced = sorted(PACED & overrides.model_fields_set) if port else []
             if paced:
                 raise ValueError(f"'{pattern}' names a port, but {paced[0]} is of all ports together; write '{host}'")
         return value

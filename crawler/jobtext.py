@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from crawler.hosts import Hosts
-from crawler.job import Job
+from crawler.job import PACED, Job
 from crawler.perhost import Circuit, PerHost, Timeouts
 from crawler.places import dotted
 from crawler.redirect import harmless
@@ -46,20 +46,27 @@ def _table(name: str, table: Mapping[str, Any]) -> list[str]:
     return ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None)]
 
 
-def effective(job: Job, url: Url) -> str:
-    """What holds for a URL, as TOML, with where each value comes from; headers that may be secrets are masked."""
-    netloc = origin(url.href)[1]
-    data, patterns = job.to_data(), dict(Hosts(job).origins(netloc))
+def effective(job: Job, url: Url, key: str) -> str:
+    """What holds for a URL, as TOML, with where each value comes from; headers that may be secrets are masked.
+
+    `key`: its politeness key, whose pace it has.
+    """
+    hosts, netloc = Hosts(job), origin(url.href)[1]
+    data, patterns = job.to_data(), dict(hosts.origins(netloc))
     lines = [f"# {printable(url.href)}"]
+    if key != url.host:
+        lines.append(f"# its pace is that of {printable(key)}, with all hosts of it (limits.politeness)")
+        patterns = {name: pattern for name, pattern in patterns.items() if name.partition(".")[0] not in PACED}
+        patterns |= {name: pattern for name, pattern in hosts.origins(key) if name.partition(".")[0] in PACED}
     for section, model in (("limits", PerHost), ("timeouts", Timeouts), ("retry", RetryPolicy), ("breaker", Circuit)):
         lines += ["", f"[{section}]"]
-        keys = (key for name in model.model_fields for key in _leaves((name,), data[section][name]))
-        for key in keys:
-            pattern = patterns.get(".".join(key if section == "limits" else (section, *key)))
+        leaves = (leaf for name in model.model_fields for leaf in _leaves((name,), data[section][name]))
+        for leaf in leaves:
+            pattern = patterns.get(".".join(leaf if section == "limits" else (section, *leaf)))
             table = data["hosts"][pattern] if pattern is not None else data
-            value = _at(table, key if pattern is not None and section == "limits" else (section, *key))
-            said = f"{dotted(key)} = {_value(value)}" if value is not None else f"# {dotted(key)}: no limit"
-            lines.append(f"{said:<40} # {_source(job, section, key, pattern)}")
+            value = _at(table, leaf if pattern is not None and section == "limits" else (section, *leaf))
+            said = f"{dotted(leaf)} = {_value(value)}" if value is not None else f"# {dotted(leaf)}: no limit"
+            lines.append(f"{said:<40} # {_source(job, section, leaf, pattern)}")
     return "\n".join([*lines, "", "[headers]", *_headers(job, patterns)]) + "\n"
 
 
