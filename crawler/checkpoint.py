@@ -18,27 +18,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from crawler.durable import EMPTY, Mark
+from crawler.endlog import Ended, EndLog
 from crawler.model import Request
 from crawler.rows import NewRow, request_from
-from crawler.schema import begin_anew, damaged, open_db
-from crawler.states import WAITING, States
+from crawler.rowstore import RowStore
+from crawler.schema import COUNT_WAITING, begin_anew, damaged, open_db
+from crawler.states import WAITING
 
-# Rows go in and out as one JSON text: Python's sqlite3 gives the interpreter lock away at every step of a statement,
-# and a thread that asks for it back a thousand times a group waits for the event loop each time. Here one does all.
-_INSERT = "INSERT INTO requests SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)"
-_COUNT = "UPDATE hosts SET waiting = waiting + (new.value->>1) FROM json_each(?) AS new WHERE hosts.id = new.value->>0"
 _LAST_ID = "INSERT INTO meta VALUES ('last_id', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)"
 _ROWS = "INSERT INTO meta VALUES ('rows', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+# As one JSON text: see rowstore.py.
 _FAILURES = "INSERT OR REPLACE INTO failures SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)"
-_WINDOW = (
-    "SELECT json_group_array(json_array(id, url, more)) FROM (SELECT id, url, more FROM requests "
-    "WHERE host = ? AND id >= ? ORDER BY id LIMIT ?)"
-)
-_IDS = "SELECT json_group_array(id) FROM (SELECT id FROM requests WHERE host = ? AND id >= ? ORDER BY id LIMIT 4096)"
-_FINGERPRINTS = (
-    "SELECT json_group_array(json_array(host, id, fingerprint)) FROM (SELECT host, id, fingerprint FROM requests "
-    "WHERE (host, id) > (?, ?) ORDER BY host, id LIMIT 10000)"
-)
 
 
 class SourceMark(NamedTuple):
@@ -121,17 +111,16 @@ class Checkpoint:
             raise
 
     def _load(self) -> None:
-        """Take into memory what is small: a byte a request, and the retries that are outstanding. Raises StorageError.
+        """Take into memory what is small: a byte a request, the rows of the inboxes by host, and the retries that are
+        outstanding. Raises StorageError.
 
-        What waits is counted in `hosts`, what ended in `states`: where those do not add up to the rows that were
-        inserted, a page was lost or replaced, of which SQLite itself knows nothing.
+        Where what waits and what ended do not add up to the rows that were inserted, a page was lost or replaced, of
+        which SQLite itself knows nothing.
         """
-        try:
-            self._states = States(self._db.execute("SELECT chunk, bytes FROM states ORDER BY chunk"), self.last_id())
-        except (TypeError, ValueError) as error:
-            raise damaged(self.path, str(error)) from error
+        self._ends = EndLog(self._db, self.path, self.last_id())
+        self._rows = RowStore(self._db, self.path)
         self._retries = {id: (attempt, due) for id, attempt, due in self._db.execute("SELECT * FROM retries")}
-        rows, waiting, ended = self._meta("rows"), self.waiting(), self._states.ended
+        rows, waiting, ended = self._meta("rows"), self.waiting(), self._ends.states.ended
         if rows != waiting + ended:
             raise damaged(self.path, f"of {rows} requests {waiting} wait and {ended} ended")
 
@@ -158,16 +147,11 @@ class Checkpoint:
     def begin_retry(self, run: str, started: float, job: str, again: Sequence[Failure]) -> None:
         """Start a new run of these failures alone; what else was settled stays settled, and is not of this run."""
         self._begin()
-        counts: dict[str, int] = {}
-        for failure in again:
-            if self._states[failure.id] != WAITING:  # else it was named twice
-                self._states[failure.id] = WAITING
-                counts[failure.host] = counts.get(failure.host, 0) + 1
-        self._write_states()
+        ids = self._host_ids(failure.host for failure in again)
+        self._ends.wait_again((ids[failure.host], failure.id) for failure in again)
         self._db.execute(
             "DELETE FROM failures WHERE id IN (SELECT value FROM json_each(?))", (_json([f.id for f in again]),)
         )
-        self._count(counts, self._host_ids(counts))
         self._db.execute("DELETE FROM segments")
         self._add_run(run, started, job)
 
@@ -204,14 +188,7 @@ class Checkpoint:
     def insert(self, rows: Sequence[NewRow], sources: Sequence[SourceMark]) -> None:
         """New requests and how far their sources were read; durable with the next commit."""
         self._begin()
-        counts: dict[str, int] = {}  # in the order of the input
-        for row in rows:
-            counts[row.home] = counts.get(row.home, 0) + 1
-        ids = self._host_ids(counts)
-        self._db.execute(
-            _INSERT, (_json([(ids[row.home], row.id, row.fingerprint, row.url, row.more) for row in rows]),)
-        )
-        self._count(counts, ids)
+        self._rows.insert(rows, self._host_ids(row.home for row in rows))
         if rows:
             self._db.execute(_LAST_ID, (max(row.id for row in rows),))
             self._db.execute(_ROWS, (len(rows),))
@@ -237,27 +214,15 @@ class Checkpoint:
         db.execute("COMMIT")
 
     def _settle(self, settled: Sequence[Settled]) -> None:
-        counts: dict[str, int] = {}
-        retried = []
-        for item in settled:
-            if self._states[item.id] == WAITING:
-                counts[item.home] = counts.get(item.home, 0) - 1
-            self._states[item.id] = item.state
-            if self._retries.pop(item.id, None) is not None:
-                retried.append((item.id,))
-        ids = self._host_ids(counts)
-        self._count(counts, ids)
-        self._write_states()
+        ids = self._host_ids(item.home for item in settled)
+        self._ends.add([Ended(ids[item.home], item.id, item.state) for item in settled])
+        retried: list[tuple[int]] = []
+        if self._retries:
+            retried = [(item.id,) for item in settled if self._retries.pop(item.id, None) is not None]
         self._db.executemany("DELETE FROM retries WHERE id = ?", retried)
         failed = [(item.id, ids[item.home], item.reason, item.at) for item in settled if item.reason is not None]
         if failed:
             self._db.execute(_FAILURES, (_json(failed),))
-
-    def _count(self, counts: dict[str, int], ids: dict[str, int]) -> None:
-        self._db.execute(_COUNT, (_json([(ids[name], n) for name, n in counts.items()]),))
-
-    def _write_states(self) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", self._states.dirty())
 
     def roll_back(self) -> None:
         """Forget what is not committed (a group failed). Raises sqlite3.Error or StorageError."""
@@ -271,11 +236,16 @@ class Checkpoint:
     def hosts(self) -> list[tuple[str, int, str | None]]:
         """Hosts with rows that wait, or of which something is known (redirects and the next run may lead there).
 
-        As name, rows waiting, pace as it was committed.
+        As name, rows waiting, pace as it was committed. Raises StorageError.
         """
-        return self._db.execute(
-            "SELECT name, waiting, pace FROM hosts WHERE waiting > 0 OR pace IS NOT NULL ORDER BY id"
-        ).fetchall()
+        found, staged = [], self._rows.staged_of_hosts()
+        for key, name, counted, pace in self._db.execute("SELECT id, name, waiting, pace FROM hosts ORDER BY id"):
+            waiting = counted + staged.get(key, 0) - self._ends.counted_off(key)
+            if waiting < 0:
+                raise damaged(self.path, f"of {name} {-waiting} more ended than there were")
+            if waiting > 0 or pace is not None:
+                found.append((name, waiting, pace))
+        return found
 
     def robots(self) -> list[tuple[str, str]]:
         """Every robots.txt known, as origin and entry."""
@@ -286,39 +256,15 @@ class Checkpoint:
 
         Raises StorageError when fewer come than `known` and fewer than `limit`: then rows were lost.
         """
-        key, states = self._known_hosts().get(host), self._states
-        found: list[tuple[Request, float]] = []
-        rows: Sequence[tuple[int, str, str | None]] = ()
-        first = after + 1
-        while key is not None and len(found) < limit:
-            before = len(found)
-            rows = orjson.loads(self._db.execute(_WINDOW, (key, states.waiting_from(first), limit)).fetchone()[0])
-            for number, url, more in rows:
-                if not (isinstance(number, int) and number >= first and isinstance(url, str)):
-                    raise damaged(self.path, f"a row of {host} is {number!r}")
-                first = number + 1
-                if states[number] == WAITING and len(found) < limit:
-                    attempt, due = self._retries.get(number, (1, 0.0)) if self._retries else (1, 0.0)
-                    found.append((self._request(host, number, attempt, url, more), due))
-            if len(rows) < limit:
-                break
-            if len(found) == before:
-                first = self._pass_over(key, first)
-        if len(found) < min(limit, known):
-            raise damaged(self.path, f"of {known} requests of {host} only {len(found)} are there")
+        key = self._known_hosts().get(host)
+        rows = self._rows.window(key, after + 1, limit, self._ends.states) if key is not None else []
+        if len(rows) < min(limit, known):
+            raise damaged(self.path, f"of {known} requests of {host} only {len(rows)} are there")
+        found = []
+        for number, url, more in rows:
+            attempt, due = self._retries.get(number, (1, 0.0)) if self._retries else (1, 0.0)
+            found.append((self._request(host, number, attempt, url, more), due))
         return found
-
-    def _pass_over(self, host: int, first: int) -> int:
-        """From `first` on, the first id of a host that waits: what ended before a restart may be millions."""
-        states = self._states
-        while ids := orjson.loads(self._db.execute(_IDS, (host, states.waiting_from(first))).fetchone()[0]):
-            for id in ids:
-                if not (isinstance(id, int) and id >= first):
-                    raise damaged(self.path, f"a row of host {host} is {id!r}")
-                first = id + 1
-                if states[id] == WAITING:
-                    return int(id)
-        return first
 
     def _request(self, host: str, number: int, attempt: int, url: str, more: str | None) -> Request:
         try:
@@ -328,7 +274,7 @@ class Checkpoint:
 
     def waiting(self) -> int:
         """Requests that wait."""
-        count: int = self._db.execute("SELECT COALESCE(SUM(waiting), 0) FROM hosts").fetchone()[0]
+        count: int = self._db.execute(COUNT_WAITING).fetchone()[0]
         return count
 
     def last_id(self) -> int:
@@ -350,10 +296,7 @@ class Checkpoint:
 
     def fingerprints(self) -> Iterator[list[int]]:
         """The fingerprints of every request of this run, some thousands at a time."""
-        at = (0, 0)
-        while rows := orjson.loads(self._db.execute(_FINGERPRINTS, at).fetchone()[0]):
-            yield [print_ for _, _, print_ in rows]
-            at = rows[-1][:2]
+        return self._rows.fingerprints()
 
     def forget_sources(self) -> None:
         """The inputs changed: they will be read again from their start."""
@@ -362,11 +305,8 @@ class Checkpoint:
 
     def waiting_rows(self) -> Iterator[tuple[str, int, int, str]]:
         """Waiting rows as (host, id, fingerprint, url)."""
-        for row in self._db.execute(
-            "SELECT hosts.name, requests.id, fingerprint, url FROM requests JOIN hosts ON hosts.id = requests.host"
-        ):
-            if self._states[row[1]] == WAITING:
-                yield row
+        states = self._ends.states
+        return (row for row in self._rows.all() if states[row[1]] == WAITING)
 
     def close(self) -> None:
         """Close; a clean end folds the WAL into the database. What was not committed is gone."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crawler.errors import StorageError
 
-SCHEMA = 2
+SCHEMA = 3
 _OURS = 0x63726177  # application_id, which `file` and others show
 # A whole check reads every page: 19 s a GB from a cold disk. In a larger database SQLite tells of a broken page when it
 # is read, and counts tell of what SQLite takes for whole: see Checkpoint._load and .window.
@@ -31,13 +31,21 @@ CREATE TABLE hosts (
 );
 CREATE TABLE robots (origin TEXT PRIMARY KEY, entry TEXT NOT NULL) WITHOUT ROWID;
 """
-# Forgotten when a new run begins. A request's row is written once; its state lies in `states` (see states.py).
+# Forgotten when a new run begins. A request's row lies in `requests` or in an inbox (see rowstore.py), its state in
+# `states` or in the log of ends (see endlog.py).
 OF_A_RUN = """
 CREATE TABLE requests (
     host INTEGER NOT NULL, id INTEGER NOT NULL, fingerprint INTEGER NOT NULL, url TEXT NOT NULL, more TEXT,
     PRIMARY KEY (host, id)
 ) WITHOUT ROWID;
+CREATE TABLE inbox0 (
+    id INTEGER PRIMARY KEY, host INTEGER NOT NULL, fingerprint INTEGER NOT NULL, url TEXT NOT NULL, more TEXT
+);
+CREATE TABLE inbox1 (
+    id INTEGER PRIMARY KEY, host INTEGER NOT NULL, fingerprint INTEGER NOT NULL, url TEXT NOT NULL, more TEXT
+);
 CREATE TABLE states (chunk INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+CREATE TABLE endlog (n INTEGER PRIMARY KEY, ends BLOB NOT NULL);
 CREATE TABLE retries (id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, due REAL NOT NULL);
 CREATE TABLE failures (id INTEGER PRIMARY KEY, host INTEGER NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE sources (
@@ -46,6 +54,11 @@ CREATE TABLE sources (
 );
 CREATE TABLE segments (name TEXT PRIMARY KEY, length INTEGER NOT NULL, tail TEXT NOT NULL) WITHOUT ROWID;
 """
+# How many requests wait: `hosts` counts the rows of `requests` less the ends that were folded, `meta` the others.
+COUNT_WAITING = (
+    "SELECT (SELECT COALESCE(SUM(waiting), 0) FROM hosts) + COALESCE((SELECT value FROM meta WHERE key = 'staged'), 0)"
+    " - COALESCE((SELECT value FROM meta WHERE key = 'logged'), 0)"
+)
 
 
 def begin_anew(db: sqlite3.Connection) -> None:

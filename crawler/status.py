@@ -16,6 +16,7 @@ from crawler.errors import StorageError
 from crawler.folders import JobFolder
 from crawler.job import Job
 from crawler.progress import duration, size
+from crawler.schema import COUNT_WAITING
 from crawler.tally import Tally
 
 
@@ -30,7 +31,7 @@ def status_of(job: Job, *, as_json: bool) -> str:
             row = db.execute(
                 "SELECT id, started, ended, state, exit_code, elapsed, tally FROM runs ORDER BY n DESC LIMIT 1"
             ).fetchone()
-            waiting = db.execute("SELECT COALESCE(SUM(waiting), 0) FROM hosts").fetchone()[0]
+            waiting = db.execute(COUNT_WAITING).fetchone()[0]
         finally:
             db.close()
     except sqlite3.Error as error:

@@ -17,8 +17,7 @@ LAYERS = {
     1: "model errors",
     2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
     "robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job perhost hosts "
-    "jobtext identity rows "
-    "states inbox picking",
+    "jobtext identity rows states inbox picking penalties",
     3: "lines sources durable session plainget guard resolver spool receive fetch bandwidth memory sinks.bodies "
     "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report "
     "logs status",

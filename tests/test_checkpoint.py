@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crawler import schema
+from crawler import endlog, rowstore, schema
 from crawler.checkpoint import Checkpoint, Failure, Group, Retry, Settled, SourceMark
 from crawler.durable import EMPTY, Mark
 from crawler.errors import StorageError
@@ -379,6 +379,8 @@ def retry(checkpoint: Checkpoint) -> None:
 
 def commit(checkpoint: Checkpoint) -> None:
     checkpoint.insert(rows(7, 8, host="new"), [SourceMark(0, "urls.txt", "abc", 8, True)])
+    checkpoint.insert(rows(9), [])
+    checkpoint.insert(rows(10), [])
     ends = [Settled("new", 7, FAILED, "stall", 5.0)]
     checkpoint.commit("run-1", group(6, settled=ends, retries=[Retry(8, 2, 9.0)], paces=[("new", "x"), ("y", "z")]))
 
@@ -388,9 +390,17 @@ def end(checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folded_at", [2, 1000])
 @pytest.mark.parametrize("work", [begin, retry, commit, end])
-def test_a_kill_before_any_statement_leaves_all_or_nothing(path: Path, work: Callable[[Checkpoint], None]) -> None:
-    """What is on disk before each statement is the state before the work; after the last it is the one behind it."""
+def test_a_kill_before_any_statement_leaves_all_or_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Checkpoint], None], folded_at: int
+) -> None:
+    """What is on disk before each statement is the state before the work; after the last it is the one behind it.
+
+    Also in the middle of a merge or a fold.
+    """
+    monkeypatch.setattr(rowstore, "_FULL", 1)
+    monkeypatch.setattr(endlog, "_FOLDED_AT", folded_at)
     checkpoint = Checkpoint(path)
     checkpoint.begin_run("run-1", 1000.0, "{}")
     failed_run(checkpoint)
@@ -508,7 +518,7 @@ def test_a_newer_format_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StorageError, match=r"state\.db: its format is number 99, this version reads 2"):
+    with pytest.raises(StorageError, match=r"state\.db: its format is number 99, this version reads 3"):
         Checkpoint(path)
 
 
@@ -525,7 +535,9 @@ def filled(path: Path, ended: int = 2000) -> None:
     checkpoint = Checkpoint(path)
     checkpoint.begin_run("run-1", 0.0, "{}")
     for host in range(3):
-        checkpoint.insert(rows(*range(host + 1, 3001, 3), host=f"h{host}"), [])
+        checkpoint.insert(rows(*range(host + 1, 1501, 3), host=f"h{host}"), [])
+    for first, count in ((1501, 600), (2101, 600), (2701, 300)):
+        checkpoint.insert([row for id in range(first, first + count) for row in rows(id, host=f"h{(id - 1) % 3}")], [])
     ends = [Settled(f"h{(id - 1) % 3}", id, FETCHED) for id in range(1, ended + 1)]
     checkpoint.commit("run-1", group(settled=ends))
     checkpoint.close()
@@ -569,12 +581,26 @@ def test_a_damaged_page_is_refused(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize("kind", ["garbage", "zeros", "sector", "another page"])
 def test_damage_in_a_large_database_never_loses_a_row_in_silence(
-    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, folded: bool
 ) -> None:
-    """Whichever page is damaged and was not checked at the start: it is told when it is touched, or harms no row."""
+    """Whichever page is damaged and was not checked at the start: it is told when it is touched, or harms no row.
+
+    Also where ends lie in their log and rows in both inboxes, one of which is merged in part.
+    """
+    if folded:
+        monkeypatch.setattr(endlog, "_FOLDED_AT", 1)
+    else:
+        monkeypatch.setattr(rowstore, "_CLUSTERED", 10_000)
+        monkeypatch.setattr(rowstore, "_FULL", 800)
     filled(path)
+    with sqlite3.connect(path) as db:
+        tables = ["requests", "inbox0", "inbox1", "states", "endlog"]
+        sizes = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
+    db.close()
+    assert [size > 0 for size in sizes] == [True, not folded, not folded, folded, not folded]
     monkeypatch.setattr(schema, "_CHECKED_AT_ONCE", 0)
     whole = path.read_bytes()
     outcomes = []
@@ -606,6 +632,7 @@ def test_states_that_contradict_the_counts_are_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch, states: bytes
 ) -> None:
     """SQLite checks no content: other bytes in place of the states are found by what waits and what was inserted."""
+    monkeypatch.setattr(endlog, "_FOLDED_AT", 1)
     filled(path, ended=500)
     monkeypatch.setattr(schema, "_CHECKED_AT_ONCE", 0)
     with sqlite3.connect(path) as db:

@@ -1,4 +1,7 @@
-"""The checkpoint against a model in memory: whatever is inserted, committed, retried, lost or killed, they agree."""
+"""The checkpoint against a model in memory: whatever is inserted, committed, retried, lost or killed, they agree.
+
+Inboxes are merged after some rows and the log of ends is folded after some ends, so that kills fall on both.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from crawler import endlog, rowstore
 from crawler.checkpoint import Checkpoint, Failure, Group, Retry, Settled
 from crawler.model import Request
 from crawler.rows import NewRow
 from crawler.states import CHUNK, FAILED, FETCHED, SKIPPED, WAITING
 
-HOSTS = ("a", "b", "c.example")
+HOSTS = ("a", "b", "c.example", "d", "e")
 NUMBERS = st.integers(0, 10**6)
 
 
@@ -51,8 +55,11 @@ class Model:
 class Comparison(RuleBasedStateMachine):
     """Rules change both; the invariant compares all that the checkpoint tells."""
 
-    @initialize()
-    def make(self) -> None:
+    @initialize(full=st.integers(1, 20), clustered=st.integers(2, 20), folded=st.integers(1, 30))
+    def make(self, full: int, clustered: int, folded: int) -> None:
+        self.limits = rowstore._FULL, rowstore._CLUSTERED, endlog._FOLDED_AT
+        rowstore._FULL, rowstore._CLUSTERED, endlog._FOLDED_AT = full, clustered, folded
+        self.left: tuple[Path, Model] | None = None
         self.root = Path(tempfile.mkdtemp(prefix="checkpoint"))
         self.folders = 0
         self.path = self.root / "state.db"
@@ -64,6 +71,7 @@ class Comparison(RuleBasedStateMachine):
         if hasattr(self, "root"):
             self.checkpoint.close()
             shutil.rmtree(self.root)
+            rowstore._FULL, rowstore._CLUSTERED, endlog._FOLDED_AT = self.limits
 
     @property
     def run_id(self) -> str:
@@ -71,13 +79,30 @@ class Comparison(RuleBasedStateMachine):
 
     def saved(self) -> None:
         self.durable = deepcopy(self.now)
+        self.committed = False
 
-    @rule(host=st.sampled_from(HOSTS), count=st.integers(1, 30), gap=st.sampled_from([0, 1, CHUNK - 5, 3 * CHUNK]))
-    def insert(self, host: str, count: int, gap: int) -> None:
-        ids = range(self.now.highest + gap + 1, self.now.highest + gap + 1 + count)
-        self.checkpoint.insert([NewRow(Request(id, f"http://{host}/{id}", host), id * 3) for id in ids], [])
-        self.now.rows |= {id: Row(host) for id in ids}
-        self.now.highest = ids[-1]
+    def copied(self) -> Path:
+        """What a kill would leave at this instant."""
+        self.folders += 1
+        left = self.root / str(self.folders)
+        left.mkdir()
+        for name in ("state.db", "state.db-wal"):
+            if self.path.with_name(name).exists():
+                shutil.copy(self.path.with_name(name), left / name)
+        return left / "state.db"
+
+    @rule(
+        hosts=st.lists(st.sampled_from(HOSTS), min_size=1, max_size=8)
+        | st.sampled_from(HOSTS).map(lambda host: [host] * 30),
+        gap=st.sampled_from([0, 1, CHUNK - 5, 3 * CHUNK]),
+    )
+    def insert(self, hosts: list[str], gap: int) -> None:
+        rows = dict(enumerate(hosts, self.now.highest + gap + 1))
+        self.checkpoint.insert(
+            [NewRow(Request(id, f"http://{host}/{id}", host), id * 3) for id, host in rows.items()], []
+        )
+        self.now.rows |= {id: Row(host) for id, host in rows.items()}
+        self.now.highest = max(rows)
 
     @rule(
         ends=st.lists(st.tuples(NUMBERS, st.sampled_from([FETCHED, FAILED, SKIPPED]), st.booleans()), max_size=20),
@@ -119,16 +144,35 @@ class Comparison(RuleBasedStateMachine):
         if clean:
             self.checkpoint.close()
         else:
-            self.folders += 1
-            left = self.root / str(self.folders)
-            left.mkdir()
-            for name in ("state.db", "state.db-wal"):
-                if self.path.with_name(name).exists():
-                    shutil.copy(self.path.with_name(name), left / name)
+            left = self.copied()
             self.checkpoint.close()
-            self.path = left / "state.db"
+            self.path = left
         self.checkpoint = Checkpoint(self.path)
         self.now = deepcopy(self.durable)
+
+    @rule(statements=st.integers(1, 40))
+    def will_be_killed(self, statements: int) -> None:
+        """Keep what a kill would leave just before a statement that is still to come."""
+        to_go = statements
+
+        def traced(statement: str) -> None:
+            nonlocal to_go
+            to_go -= 1
+            if to_go == 0:
+                self.left = self.copied(), deepcopy(self.now if self.committed else self.durable)
+            self.committed = self.committed or statement == "COMMIT"
+
+        self.left = None
+        self.checkpoint._db.set_trace_callback(traced)
+
+    @precondition(lambda self: self.left is not None)
+    @rule()
+    def was_killed(self) -> None:
+        assert self.left is not None
+        self.checkpoint.close()
+        (self.path, self.now), self.left = self.left, None
+        self.saved()
+        self.checkpoint = Checkpoint(self.path)
 
     @rule()
     def begin(self) -> None:
