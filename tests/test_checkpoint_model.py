@@ -229,4 +229,4 @@ class Comparison(RuleBasedStateMachine):
 class TestComparison(Comparison.TestCase):  # type: ignore[misc, valid-type]
     """Over any series of inserts, groups, losses, kills, restarts, new runs and runs of failures."""
 
-    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
