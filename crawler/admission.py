@@ -45,6 +45,7 @@ class Admission:
         self._attempts = attempts
         self.asks = robots is not None  # else only dead hosts are refused
         self._delays: dict[str, dict[str, float]] = {}  # Crawl-delay by politeness key and origin
+        self._blocked: dict[str, str] = {}  # origins whose address may not be connected to, and why
         self._tries: dict[str, int] = {}  # attempts at a robots.txt that nobody answered
 
     def look(self, request: Request, wall: float, *, dead: bool) -> Ask | Outcome | None:
@@ -62,6 +63,8 @@ class Admission:
             return None
         if verdict is Verdict.DISALLOWED:
             return Skipped(request, Reason.ROBOTS, f"{robots_url(origin_of(request.url))} disallows it")
+        if verdict is Verdict.UNREACHABLE and (why := self._blocked.get(origin_of(request.url))):
+            return Failed(request, "", Reason.BLOCKED_ADDRESS, why, None)
         if verdict is Verdict.UNREACHABLE:
             error = f"{robots_url(origin_of(request.url))} could not be fetched, so nothing is allowed"
             return Failed(request, "", Reason.ROBOTS_UNREACHABLE, error, None)
@@ -83,6 +86,10 @@ class Admission:
             Answer(outcome.status, outcome.headers, outcome.body.data or b"") if isinstance(outcome, Fetched) else None
         )
         entry = renew(robots.entry(origin), answer, robots.token, wall)
+        if isinstance(outcome, Failed) and outcome.reason is Reason.BLOCKED_ADDRESS and not outcome.request.hops:
+            self._blocked[origin] = outcome.error
+        else:
+            self._blocked.pop(origin, None)
         tries = self._tries.pop(origin, 0) + 1
         for_good = isinstance(outcome, Failed) and POLICY[outcome.reason].tries == 1  # no such host, a dead one
         if entry.kind == "unreachable" and tries < self._attempts and not for_good:

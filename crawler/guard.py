@@ -30,14 +30,17 @@ _MIN_LOOKUPS, _MAX_LOOKUPS = 64, 512
 
 
 class Attempt:
-    """The request that is connected for; `anywhere`: also to an address that is not public."""
+    """The request that is connected for; `anywhere`: also to an address that is not public; `fresh`: not by a
+    connection of the pool.
+    """
 
-    __slots__ = ("anywhere", "timing", "transfer")
+    __slots__ = ("anywhere", "fresh", "timing", "transfer")
 
     def __init__(self, transfer: Transfer, timing: Timing, anywhere: bool) -> None:
         self.transfer = transfer
         self.timing = timing
         self.anywhere = anywhere
+        self.fresh = False
 
 
 # Tasks that are started to connect copy the context, so they see their attempt as well.

@@ -197,8 +197,16 @@ class Pace:
             self._adjust()
         return True
 
+    def failed(self, sent_at: float, now: float, backoff: Backoff, rng: Random) -> bool:
+        """An answer that is the server's fault. The host answers, so nothing is blocked until its circuit breaks."""
+        news = self.error(now)
+        if self.breaker is not None and self.breaker.open and sent_at >= self.window:
+            self._penalise(now, None, backoff, rng)
+            return True
+        return news
+
     def error(self, now: float) -> bool:
-        """A server error: enough of them in a row break the circuit; True when that changed anything."""
+        """Enough failures in a row break the circuit; True when that changed anything."""
         if self.breaker is None:
             self.breaker = Breaker(self.limits.break_after, self.limits.give_up)
         changed = self.breaker.failed(now)

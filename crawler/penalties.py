@@ -33,7 +33,7 @@ def _told(pace: Pace, news: News, sent_at: float, now: float, backoff: Backoff, 
         case Host.FINE:
             pace.fine(sent_at, now, news.latency)
         case Host.ERROR:
-            return pace.error(now)
+            return pace.failed(sent_at, now, backoff, rng)
         case Host.BUSY:
             return pace.busy(sent_at, now, news.wait, backoff, rng)
         case Host.OVERLOADED:

@@ -226,7 +226,7 @@ class Pipeline:
                 await self._know_next(outcome)
             self._settle(outcome, host, pace, sent_at)
         await self._ledger.room()
-        return True
+        return request.error is None  # what is no request was not sent
 
     async def _refuse(self, outcome: Outcome, host: str) -> None:
         """End a request that is not sent; of a host with 100,000 of them others get their turn between."""

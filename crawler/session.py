@@ -34,6 +34,7 @@ from crawler.watch import Phase, Transfer
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.tracing import Trace
 
@@ -114,6 +115,15 @@ class _Connector(aiohttp.TCPConnector):
         if connected - started > REAL_WAIT:  # else it came from the pool
             attempt.timing.connect = _ms(connected - started)
         return connection
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109
+    ) -> ResponseHandler:
+        current.get().fresh = True
+        return await super()._create_connection(req, traces, timeout)
 
 
 class Answer:
@@ -206,7 +216,8 @@ class Session:
         `trusted`: the job's own input names this host, so its address may be private. `bare`: of the session's own
         headers only those go along that say who asks and what can be read (User-Agent, Accept, Accept-Encoding).
         """
-        current.set(Attempt(transfer, timing, trusted or self._settings.allow_private))
+        attempt = Attempt(transfer, timing, trusted or self._settings.allow_private)
+        current.set(attempt)
         plain = method == "GET" and body is None and not bare and len(headers) == 1 and "#" not in url
         if plain and "X-Request-ID" in headers:
             sending = partial(self._plain.send, url, headers["X-Request-ID"])
@@ -220,7 +231,7 @@ class Session:
             except aiohttp.ClientConnectorError:  # nothing was sent
                 raise
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
-                if method not in _IDEMPOTENT:
+                if attempt.fresh or method not in _IDEMPOTENT:
                     raise
                 # The pooled connection was closed by the server as we took it (RFC 9112 9.3.1): once more, on another.
                 response = await sending()

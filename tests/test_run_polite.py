@@ -905,6 +905,15 @@ async def test_a_private_address_that_the_input_names_goes(tmp_path: Path) -> No
     assert sorted(site.paths(OTHER)) == ["/mine", "/secret"]
 
 
+async def test_a_redirect_to_a_private_address_is_blocked_before_its_robots_is_asked(tmp_path: Path) -> None:
+    """The record says why nothing was sent, not that robots.txt was silent."""
+    async with raw_site(addresses=("127.0.0.1", OTHER)) as site:
+        site.answer = lambda asked: reply(404) if asked.path == "/robots.txt" else leading(site)(asked)
+        ended = await run(job(tmp_path, [site.url("/")], limits=OBEY))
+    assert [record["reason"] for record in records_of(ended)] == ["blocked-address"]
+    assert site.connections == {"127.0.0.1": 1}
+
+
 async def test_a_robots_that_leads_to_a_private_address_is_unreachable(tmp_path: Path) -> None:
     """No connection is made for it either; it is not tried again."""
     async with raw_site(addresses=("127.0.0.1", OTHER)) as site:

@@ -388,3 +388,19 @@ async def test_a_plain_get_is_what_aiohttp_would_send(target: str) -> None:
     assert by_hand == by_aiohttp
     assert by_hand.startswith(f"GET {target} HTTP/1.1\r\nHost: {LOOPBACK}:{server.port}\r\n")
     assert server.accepted == 1
+
+
+async def test_a_new_connection_that_is_closed_without_an_answer_is_one_attempt() -> None:
+    """Only one of the pool may have been closed before we took it; this one was ours alone."""
+    asked: list[bytes] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, LOOPBACK, 0)
+    async with server, Session(SETTINGS) as session:
+        port = server.sockets[0].getsockname()[1]
+        error = await refusal(session, f"http://{LOOPBACK}:{port}/", trusted=True)
+    assert error.reason is Reason.CONNECTION_RESET
+    assert len(asked) == 1
