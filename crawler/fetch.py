@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from secrets import token_hex
 from time import monotonic
 from time import time as wall_clock
@@ -54,7 +53,9 @@ class FetchRules(NamedTuple):
     keep: Keep
     of: Callable[[str], HostRules]  # what holds for a canonical "host" or "host:port"
     named: Callable[[Request], bool]  # does the job's own input name the host at which this stands
-    sent: Callable[[str, float], None] | None = None  # told the key and the moment of what goes out
+    paced: Callable[[str], Callable[[float], None] | None] | None = (
+        None  # for a key, who is told when something goes out
+    )
 
 
 class Fetcher:
@@ -79,8 +80,8 @@ class Fetcher:
         timing = Timing(wall_clock())
         host = self._rules.of(netloc(request.url))
         transfer = Transfer(request.url, host.timeouts, started, asyncio.current_task())
-        if self._rules.sent is not None:
-            transfer.on_sent = partial(self._rules.sent, request.host)
+        if self._rules.paced is not None:
+            transfer.on_sent = self._rules.paced(request.host)
         self._watch.transfers.add(transfer)
         try:
             return await self._attempt(request, request_id, host, transfer, timing)

@@ -69,6 +69,7 @@ class Ledger:
         self._due = Wake()
         self._room = asyncio.Event()
         self._room.set()
+        self.crowded = False  # far more has ended than was committed: wait for `room`
         self._over = False
 
     @property
@@ -84,11 +85,14 @@ class Ledger:
         self.tally.add(record, request.home)
         why, at = (record.reason, wall_clock()) if record.outcome == "failed" else (None, 0.0)
         settled = Settled(request.home, request.id, _STATES[record.outcome], why, at)
-        self._batch.end(Ending(settled, record, end.body, request.filename))
-        if len(self._batch) >= _GROUP_ENDS or self._batch.weight >= _GROUP_BYTES:
+        batch = self._batch
+        batch.end(Ending(settled, record, end.body, request.filename))
+        ends = len(batch.endings)
+        if ends >= _GROUP_ENDS or batch.weight >= _GROUP_BYTES:
             self._due.set()
-            if len(self._batch) >= 2 * _GROUP_ENDS or self._batch.weight >= 2 * _GROUP_BYTES:
+            if ends >= 2 * _GROUP_ENDS or batch.weight >= 2 * _GROUP_BYTES:
                 self._room.clear()
+                self.crowded = True
 
     def retry(self, request: Request, not_before: float) -> None:
         """A request waits for another attempt, until a moment of the monotonic clock."""
@@ -122,8 +126,7 @@ class Ledger:
 
     async def room(self) -> None:
         """Wait while far more has ended than was committed."""
-        if not self._room.is_set():
-            await self._room.wait()
+        await self._room.wait()
 
     # -- making it durable --------------------------------------------------------------------------------------------
 
@@ -157,6 +160,7 @@ class Ledger:
 
         await self._stored(write)
         self.committed = counts
+        self.crowded = False
         self._room.set()
 
     async def store_rows(self) -> None:

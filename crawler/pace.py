@@ -101,6 +101,11 @@ class Pace:
     # -- the hot path -------------------------------------------------------------------------------------------------
 
     @property
+    def paced(self) -> bool:
+        """Is there a distance to keep between two requests."""
+        return self._interval > 0.0
+
+    @property
     def dead(self) -> bool:
         """The host was given up: its requests end without being sent, and nothing holds them back."""
         return self.breaker is not None and self.breaker.dead

@@ -116,9 +116,10 @@ class Pipeline:
         # A domain or an address may stand for hosts that nobody named.
         return self._frontier.named(host) if self._gates.keys.plain else host in self._intake.names
 
-    def sent(self, host: str, now: float) -> None:
-        """A request goes onto the wire: the next ones keep their distance to that moment."""
-        self._frontier.pace(host).sent(now)
+    def paced(self, host: str) -> Callable[[float], None] | None:
+        """Whom to tell when a request goes onto the wire: the next ones keep their distance to that moment."""
+        pace = self._frontier.pace(host)
+        return pace.sent if pace.paced else None
 
     def snapshot(self) -> Snapshot:
         """The run as it stands; counts of ends are those committed."""
@@ -225,7 +226,8 @@ class Pipeline:
             if not self._gates.keys.plain and isinstance(outcome, Fetched):
                 await self._know_next(outcome)
             self._settle(outcome, host, pace, sent_at)
-        await self._ledger.room()
+        if self._ledger.crowded:
+            await self._ledger.room()
         return request.error is None  # what is no request was not sent
 
     async def _refuse(self, outcome: Outcome, host: str) -> None:

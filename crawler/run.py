@@ -221,7 +221,7 @@ async def _worked(
             pipeline = _pipeline(opened, to_read, storage, session)
             rules = fetch_rules(job, opened.hosts, pipeline.named, opened.taken.run, opened.outputs.folder / PARTS)
             fetcher = Fetcher(
-                session, rules._replace(sent=pipeline.sent), pipeline.watch, bandwidth.spend if bandwidth else None
+                session, rules._replace(paced=pipeline.paced), pipeline.watch, bandwidth.spend if bandwidth else None
             )
             with _signals(pipeline) if options.signals else nullcontext():
                 return await pipeline.run(fetcher, watcher), pipeline

@@ -14,8 +14,8 @@ from benchmarks.simnet import KILLS, ORDERS, QUICK, Ran, killed, ran, verdict
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 # What a busy machine adds to a run: the start of the command, and wake-ups that come late.
-START = 1.0
-LATE = 0.1
+START = 2.0
+LATE = 0.15
 
 
 def assert_each_once(run: Ran) -> None:
