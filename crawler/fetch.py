@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from crawler.codings import CodingError
 from crawler.errors import Reason
 from crawler.hosts import HostRules
-from crawler.model import Failed, Fetched, Request, Timing
+from crawler.model import Failed, Fetched, Message, Request, Timing, milliseconds
 from crawler.receive import Receiver, Throttle, stopped_by_watch
 from crawler.redirect import harmless
 from crawler.session import Answer, TransportError
@@ -30,18 +30,7 @@ from crawler.watch import Phase, Transfer, Watch
 class Transport(Protocol):
     """The seam to the wire; `session.Session` fills it."""
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        transfer: Transfer,
-        timing: Timing,
-        *,
-        trusted: bool = False,
-        bare: bool = False,
-    ) -> Answer: ...
+    async def send(self, message: Message, transfer: Transfer, timing: Timing) -> Answer: ...
 
 
 class FetchRules(NamedTuple):
@@ -53,9 +42,8 @@ class FetchRules(NamedTuple):
     keep: Keep
     of: Callable[[str], HostRules]  # what holds for a canonical "host" or "host:port"
     named: Callable[[Request], bool]  # does the job's own input name the host at which this stands
-    paced: Callable[[str], Callable[[float], None] | None] | None = (
-        None  # for a key, who is told when something goes out
-    )
+    # Who is told of the moment when a request of a politeness key goes out, if anybody.
+    paced: Callable[[str], Callable[[float], None] | None] = lambda key: None
 
 
 class Fetcher:
@@ -80,8 +68,7 @@ class Fetcher:
         timing = Timing(wall_clock())
         host = self._rules.of(netloc(request.url))
         transfer = Transfer(request.url, host.timeouts, started, asyncio.current_task())
-        if self._rules.paced is not None:
-            transfer.on_sent = self._rules.paced(request.host)
+        transfer.on_sent = self._rules.paced(request.host)
         self._watch.transfers.add(transfer)
         try:
             return await self._attempt(request, request_id, host, transfer, timing)
@@ -94,7 +81,7 @@ class Fetcher:
                 raise
             return Failed(request, request_id, *transfer.overdue, timing)
         finally:
-            timing.total = round((monotonic() - started) * 1000, 2)
+            timing.total = milliseconds(monotonic() - started)
             self._watch.transfers.discard(transfer)
 
     async def _attempt(
@@ -102,18 +89,11 @@ class Fetcher:
     ) -> Fetched | Failed:
         robots = request.robots is not None
         headers = {"X-Request-ID": request_id} if robots else self._headers(request, host, request_id)
-        answer = await self._transport.send(
-            request.method,
-            request.url,
-            headers,
-            request.body,
-            transfer,
-            timing,
-            trusted=self._trusted(request),
-            bare=robots,
-        )
+        trusted = self._trusted(request)
+        message = Message(request.method, request.url, headers, request.body, trusted=trusted, bare=robots)
+        answer = await self._transport.send(message, transfer, timing)
         now = monotonic()
-        timing.ttfb = round((now - transfer.started) * 1000, 2)
+        timing.ttfb = milliseconds(now - transfer.started)
         transfer.enter(Phase.BODY, now)
         outcome = Fetched(request, request_id, answer.status, answer.headers, EMPTY, timing)
         whole = False

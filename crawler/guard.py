@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from crawler.addresses import guarded, parse_pins
-from crawler.model import Timing
+from crawler.model import Timing, milliseconds
 from crawler.resolver import Address, Lookup, Names, system_lookup
 from crawler.watch import Transfer
 
@@ -91,7 +91,7 @@ class Guard:
         finally:
             seconds = monotonic() - started
             if names.lookups != before or seconds > REAL_WAIT:  # else it was known
-                attempt.timing.dns = round(seconds * 1000, 2)
+                attempt.timing.dns = milliseconds(seconds)
         name = host.rstrip(".")
         if name in self._pinned or f"{name}:{port}" in self._pinned:
             attempt.anywhere = True  # the job itself says where this connection goes

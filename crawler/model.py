@@ -115,6 +115,21 @@ class Request:
         return f"<Request {self.id} {self.method} {self.url} attempt={self.attempt} hops={len(self.hops)}>"
 
 
+class Message(NamedTuple):
+    """What goes onto the wire for one hop; `url` is canonical.
+
+    `trusted`: the job's own input names this host, so its address may be private. `bare`: of the session's own headers
+    only those go along that say who asks and what can be read (User-Agent, Accept, Accept-Encoding).
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    trusted: bool = False
+    bare: bool = False
+
+
 class Body(NamedTuple):
     """A whole body, decoded: in memory (`data`), in a file not yet renamed (`part`), or counted only (neither)."""
 
@@ -135,6 +150,11 @@ class Timing:
         self.connect: float | None = None
         self.ttfb: float | None = None
         self.total: float = 0.0
+
+
+def milliseconds(seconds: float) -> float:
+    """As they stand in a Timing, to a hundredth."""
+    return round(seconds * 1000, 2)
 
 
 class Fetched:

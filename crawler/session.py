@@ -8,12 +8,10 @@ carries no credentials, cookies or redirects: those are decided per hop, above; 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 import ssl
 from collections.abc import Mapping
-from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,16 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiohttp
 from aiohttp import http_exceptions
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.helpers import TimerNoop
 from multidict import CIMultiDict
-from yarl import URL
 
 from crawler.errors import Reason
 from crawler.guard import REAL_WAIT, Attempt, Blocked, Guard, current, guarded_socket
-from crawler.model import Timing
-from crawler.plainget import PlainGets, ResponseParams
+from crawler.model import Message, Timing, milliseconds
 from crawler.resolver import Lookup
 from crawler.watch import Phase, Transfer
+from crawler.wire import Wire
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -38,24 +34,11 @@ if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.tracing import Trace
 
-# aiohttp's own bounds (8,190 bytes, 128 headers) refuse real sites with a long Content-Security-Policy.
-_MAX_LINE = 64 * 1024
-_MAX_HEADERS = 256
-# The stream's high-water mark is twice this: large enough that a 1 GiB body is not throttled by pauses (440 against
-# 180 MB/s with 64 KiB), and small bodies never fill it.
-_READ_BUFFER = 1024 * 1024
-
-_PARAMS = ResponseParams(_READ_BUFFER, _MAX_LINE, _MAX_LINE, _MAX_HEADERS)
-
 # A certificate's fault as OpenSSL numbers it (x509_vfy.h).
 _EXPIRED = {9, 10}
 _WRONG_NAME = {62, 63, 64}
-# The watch keeps time.
-_NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-_TIMER = TimerNoop()
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 9.2.2
-_NAMING = frozenset({"user-agent", "accept", "accept-encoding"})
 
 
 class TransportError(Exception):
@@ -113,7 +96,7 @@ class _Connector(aiohttp.TCPConnector):
         connected = monotonic()
         attempt.transfer.enter(Phase.ANSWER, connected)
         if connected - started > REAL_WAIT:  # else it came from the pool
-            attempt.timing.connect = _ms(connected - started)
+            attempt.timing.connect = milliseconds(connected - started)
         return connection
 
     async def _create_connection(
@@ -163,21 +146,18 @@ class Answer:
 class Session:
     """One connection pool. An async context manager; must be entered in a running loop.
 
-    Requests are built and sent by aiohttp's own ClientRequest and ClientResponse, without the detour through
-    `ClientSession.request`: its cookies, redirects, proxies and timers are all decided elsewhere here, and passing
-    through them costs 23 of 77 us a request. `test_session` holds what an upgrade of aiohttp must keep.
+    Requests go out through `Wire`, without the detour through `ClientSession.request`: its cookies, redirects, proxies
+    and timers are all decided elsewhere here, and passing through them costs 23 of 77 us a request. `test_session`
+    holds what an upgrade of aiohttp must keep.
     """
 
     def __init__(self, settings: SessionSettings, lookup: Lookup | None = None) -> None:
         """`lookup` stands in for the system's name lookup."""
         self._settings = settings
         self._lookup = lookup
-        self._headers = CIMultiDict(settings.headers)
-        self._naming = CIMultiDict(pair for pair in settings.headers.items() if pair[0].lower() in _NAMING)
 
     async def __aenter__(self) -> Session:
         settings = self._settings
-        self._loop = asyncio.get_running_loop()
         self._guard = Guard(settings.connections, settings.dns_ttl, settings.pins, self._lookup)
         self._connector = _Connector(
             limit=settings.connections,
@@ -188,7 +168,7 @@ class Session:
             socket_factory=guarded_socket,
         )
         self._session = aiohttp.ClientSession(connector=self._connector, cookie_jar=aiohttp.DummyCookieJar())
-        self._plain = PlainGets(self._session, self._headers, _PARAMS)
+        self._wire = Wire(self._session, CIMultiDict(settings.headers))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -199,80 +179,26 @@ class Session:
         """The first address of a canonical host; None where it has none, or nobody says."""
         return await self._guard.first(host)
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        transfer: Transfer,
-        timing: Timing,
-        *,
-        trusted: bool = False,
-        bare: bool = False,
-    ) -> Answer:
-        """Send one request to a canonical URL and wait for the head of the answer. Raises TransportError.
-
-        `trusted`: the job's own input names this host, so its address may be private. `bare`: of the session's own
-        headers only those go along that say who asks and what can be read (User-Agent, Accept, Accept-Encoding).
-        """
-        attempt = Attempt(transfer, timing, trusted or self._settings.allow_private)
+    async def send(self, message: Message, transfer: Transfer, timing: Timing) -> Answer:
+        """Send one message and wait for the head of the answer. Raises TransportError."""
+        attempt = Attempt(transfer, timing, message.trusted or self._settings.allow_private)
         current.set(attempt)
-        plain = method == "GET" and body is None and not bare and len(headers) == 1 and "#" not in url
-        if plain and "X-Request-ID" in headers:
-            sending = partial(self._plain.send, url, headers["X-Request-ID"])
-        else:
-            all_headers = (self._naming if bare else self._headers).copy()
-            all_headers.update(headers)
-            sending = partial(self._sent, method, url, all_headers, body)
         try:
             try:
-                response = await sending()
+                response = await self._wire.send(message)
             except aiohttp.ClientConnectorError:  # nothing was sent
                 raise
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
-                if attempt.fresh or method not in _IDEMPOTENT:
+                if attempt.fresh or message.method not in _IDEMPOTENT:
                     raise
                 # The pooled connection was closed by the server as we took it (RFC 9112 9.3.1): once more, on another.
-                response = await sending()
+                response = await self._wire.send(message)
         except (aiohttp.ClientError, OSError, ValueError, http_exceptions.HttpProcessingError) as error:
             raise translate(error, "before the answer") from error
         if (response.version is not None and response.version.major != 1) or not 100 <= response.status <= 999:
             response.close()
             raise TransportError(Reason.BAD_RESPONSE, f"not a status line of HTTP/1.x: status {response.status}")
         return Answer(response)
-
-    async def _sent(
-        self, method: str, url: str, headers: CIMultiDict[str], body: bytes | None
-    ) -> aiohttp.ClientResponse:
-        request = aiohttp.ClientRequest(
-            method,
-            URL(url, encoded=True),
-            headers=headers,
-            data=body,
-            loop=self._loop,
-            session=self._session,
-            timer=_TIMER,
-        )
-        connection = await self._connector.connect(request, [], _NO_TIMEOUTS)
-        try:
-            assert connection.protocol is not None
-            connection.protocol.set_response_params(
-                timer=_TIMER,
-                skip_payload=method == "HEAD",
-                read_until_eof=True,
-                auto_decompress=False,
-                **_PARAMS._asdict(),
-            )
-            response = await request.send(connection)
-            try:
-                return await response.start(connection)
-            except BaseException:
-                response.close()
-                raise
-        except BaseException:
-            connection.close()
-            raise
 
 
 def translate(error: Exception, when: str) -> TransportError:
@@ -342,7 +268,3 @@ def _connect_reason(error: aiohttp.ClientConnectorError) -> Reason:
     if number in (errno.ECONNRESET, errno.EPIPE):
         return Reason.CONNECTION_RESET
     return Reason.CONNECT_FAILED
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)

@@ -18,7 +18,7 @@ LAYERS = {
     2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
     "robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job perhost hosts "
     "jobtext identity rows states inbox picking penalties",
-    3: "lines sources durable session plainget guard resolver spool receive fetch bandwidth memory sinks.bodies "
+    3: "lines sources durable session wire guard resolver spool receive fetch bandwidth memory sinks.bodies "
     "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report "
     "logs status",
     4: "wake intake ledger pipeline parts resume run plan preview",
@@ -54,7 +54,7 @@ PEERS = {
     "guard": "resolver",
     "receive": "session spool",
     "rowstore": "schema",
-    "session": "guard plainget resolver",
+    "session": "guard resolver wire",
     "folders": "durable",
     "report": "durable progress",
     "sinks.bodies": "durable",
@@ -158,7 +158,7 @@ def test_decisions_only_decide(module: str) -> None:
 def test_aiohttp_stands_at_the_edge() -> None:
     """The transport can be changed in two files."""
     users = {module for module in modules() for source, _ in imported(module) if source.split(".")[0] == "aiohttp"}
-    assert {module for module in users if not module.startswith("demo")} == {"session", "plainget"}
+    assert {module for module in users if not module.startswith("demo")} == {"session", "wire"}
 
 
 def test_only_the_wiring_sleeps() -> None:

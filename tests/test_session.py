@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from crawler.errors import Reason
-from crawler.model import Timing
+from crawler.model import Message, Timing
 from crawler.resolver import Address
 from crawler.session import Session, SessionSettings, TransportError
 from crawler.watch import Limits, Transfer
@@ -100,7 +100,7 @@ async def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def send(session: Session, url: str, *, trusted: bool = False, timing: Timing | None = None) -> bytes:
     """The body of one answer, read to its end. Raises TransportError."""
     transfer = Transfer(url, LIMITS, monotonic())
-    answer = await session.send("GET", url, {}, None, transfer, timing or Timing(0.0), trusted=trusted)
+    answer = await session.send(Message("GET", url, {}, trusted=trusted), transfer, timing or Timing(0.0))
     body = b""
     while piece := await answer.read():
         body += piece
@@ -347,7 +347,7 @@ async def test_a_bare_request_takes_few_of_the_sessions_headers() -> None:
         url = f"http://127.0.0.1:{server.port}/"
         for bare in (True, False):
             transfer, timing = Transfer(url, LIMITS, monotonic()), Timing(0.0)
-            answer = await session.send("GET", url, {"ACCEPT": "text/html"}, None, transfer, timing, bare=bare)
+            answer = await session.send(Message("GET", url, {"ACCEPT": "text/html"}, bare=bare), transfer, timing)
             assert await answer.read() == b"ok"
     bare_names, all_names = ([line.split(":")[0].lower() for line in head.split("\r\n")[1:-2]] for head in server.heads)
     assert sorted(bare_names) == ["accept", "accept-encoding", "host", "user-agent"]
@@ -367,8 +367,21 @@ async def test_a_header_that_is_no_header_is_bad_input() -> None:
     """A line break in a value sends nothing."""
     async with serving() as server, Session(SETTINGS._replace(allow_private=True)) as session:
         url = f"http://127.0.0.1:{server.port}/"
+        message = Message("GET", url, {"X": "a\r\nY: b"})
         with pytest.raises(TransportError) as caught:
-            await session.send("GET", url, {"X": "a\r\nY: b"}, None, Transfer(url, LIMITS, monotonic()), Timing(0.0))
+            await session.send(message, Transfer(url, LIMITS, monotonic()), Timing(0.0))
+    assert caught.value.reason is Reason.BAD_INPUT
+    assert server.heads == []
+
+
+async def test_a_header_of_the_job_that_is_no_header_is_bad_input() -> None:
+    """Nor does a line break in what goes with every request, where that is written by hand."""
+    settings = SETTINGS._replace(headers={"User-Agent": "a\nX: b"}, allow_private=True)
+    async with serving() as server, Session(settings) as session:
+        url = f"http://127.0.0.1:{server.port}/"
+        message = Message("GET", url, {"X-Request-ID": "r-1"})
+        with pytest.raises(TransportError) as caught:
+            await session.send(message, Transfer(url, LIMITS, monotonic()), Timing(0.0))
     assert caught.value.reason is Reason.BAD_INPUT
     assert server.heads == []
 
@@ -382,7 +395,7 @@ async def test_a_plain_get_is_what_aiohttp_would_send(target: str) -> None:
         for extra in ({}, {"X-Request-ID": "r-1"}):
             transfer, timing = Transfer(url, LIMITS, monotonic()), Timing(0.0)
             same = {**(extra or headers), "X-Request-ID": "r-1"}
-            answer = await session.send("GET", url, same, None, transfer, timing, trusted=True)
+            answer = await session.send(Message("GET", url, same, trusted=True), transfer, timing)
             assert await answer.read() == b"ok"
     by_aiohttp, by_hand = server.heads
     assert by_hand == by_aiohttp

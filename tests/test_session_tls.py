@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from crawler.errors import Reason
-from crawler.model import Timing
+from crawler.model import Message, Timing
 from crawler.session import Session, SessionSettings, TransportError
 from crawler.watch import Limits, Transfer
 
@@ -59,7 +59,7 @@ async def send(url: str) -> bytes:
     """The first piece of the answer. Raises TransportError."""
     transfer = Transfer(url, LIMITS, monotonic())
     async with Session(SessionSettings(connections=4, keepalive=30, dns_ttl=60, headers={})) as session:
-        answer = await session.send("GET", url, {}, None, transfer, Timing(0.0), trusted=True)
+        answer = await session.send(Message("GET", url, {}, trusted=True), transfer, Timing(0.0))
         return await answer.read()
 
 
