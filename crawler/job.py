@@ -29,6 +29,7 @@ from crawler.names import check_layout
 from crawler.perhost import Circuit, Headers, HostOverrides, PerHost, Timeouts, canonical_pattern, split_port
 from crawler.places import dotted
 from crawler.retry import RetryPolicy
+from crawler.statuses import span_of
 from crawler.tables import METHODS
 from crawler.units import Bandwidth, Duration, Rate, Size
 from crawler.urls import BadURL, parse, printable
@@ -37,7 +38,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})(?:\s+step\s+([0-9]{1,18}))?\Z")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z")
-_STATUSES = re.compile(r"(?:([1-5])xx|([0-9]{3})(?:-([0-9]{3}))?)\Z")
 
 _MAX_VARIABLES = 20
 
@@ -56,8 +56,8 @@ def _method(value: str) -> str:
 
 def _statuses(value: list[str]) -> list[str]:
     for text in value:
-        match = _STATUSES.match(text)
-        if not match or (match[3] and match[3] < match[2]):
+        span = span_of(text)
+        if span is None or (text.endswith("xx") and not 100 <= span[0] < 600):
             raise ValueError(f"'{text}' is no status; write it like '200', '2xx' or '200-299'")
     return value
 
@@ -178,15 +178,8 @@ class RequestDefaults(_Section):
     @cached_property
     def accepted(self) -> frozenset[int]:
         """Every status that is a success."""
-        found: set[int] = set()
-        for text in self.accept_status:
-            match = _STATUSES.match(text)
-            assert match is not None
-            if match[1]:
-                found.update(range(int(match[1]) * 100, int(match[1]) * 100 + 100))
-            else:
-                found.update(range(int(match[2]), int(match[3] or match[2]) + 1))
-        return frozenset(found)
+        spans = [span for text in self.accept_status if (span := span_of(text)) is not None]
+        return frozenset(status for first, last in spans for status in range(first, last + 1))
 
     def accepts(self, status: int) -> bool:
         """Is this status a success."""

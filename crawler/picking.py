@@ -13,10 +13,10 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 from crawler.errors import Reason
+from crawler.statuses import span_of
 
 _SLUGS = [reason.slug() for reason in Reason if reason is not Reason.STATUS]
 _STATUSES = [Reason.STATUS.slug(status) for status in range(100, 1000)]
-_STATUS = re.compile(r"(?:([1-9])xx|([1-9]\d\d)(?:-([1-9]\d\d))?)\Z", re.ASCII)
 
 
 class Failing(Protocol):
@@ -88,9 +88,7 @@ def _reason(text: str) -> re.Pattern[str]:
 
 
 def _span(text: str) -> tuple[int, int]:
-    match = _STATUS.match(text.lower())
-    if not match or (match[3] and match[3] < match[2]):
+    span = span_of(text.lower())
+    if span is None or span[0] < 100:
         raise ValueError(f"'{text}' is no status; write it like '503', '5xx' or '500-599'")
-    if match[1]:
-        return int(match[1]) * 100, int(match[1]) * 100 + 99
-    return int(match[2]), int(match[3] or match[2])
+    return span

@@ -17,7 +17,7 @@ LAYERS = {
     1: "model errors",
     2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
     "robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job perhost hosts "
-    "jobtext identity rows states inbox picking penalties",
+    "jobtext identity rows states statuses inbox picking penalties",
     3: "lines sources durable session wire guard resolver spool receive fetch bandwidth memory sinks.bodies "
     "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report "
     "logs status",
@@ -33,7 +33,7 @@ PEERS = {
     "hostqueue": "pace",
     "hosts": "job pace perhost retry watch",
     "identity": "codings job",
-    "job": "addresses names perhost places retry tables units urls",
+    "job": "addresses names perhost places retry statuses tables units urls",
     "jobfile": "jobfaults jobformats",
     "jobformats": "jobyaml",
     "jobtext": "hosts job perhost places redirect retry urls",
@@ -41,6 +41,7 @@ PEERS = {
     "paces": "pace",
     "penalties": "pace retry settle",
     "perhost": "retry tables units urls",
+    "picking": "statuses",
     "places": "urls",
     "quota": "retry",
     "redirect": "urls",
