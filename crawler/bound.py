@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 RATE, DELAY, LATENCY, BLOCKED = "rate", "delay", "latency", "blocked"
 JOB_RATE, WORKERS = "limits.rate", "limits.workers"
-_AT_ONCE = 0.05  # seconds' worth of limits.rate that the pipeline may send in one go
+_AT_ONCE = 0.05  # seconds' worth of limits.rate that may go at once
 
 
 class Share(NamedTuple):
@@ -101,7 +101,12 @@ def lower_bound(shares: Iterable[Share], *, rate: float | None, workers: int, to
 
 
 def _of_job_rate(requests: int, rate: float) -> float:
-    return max(0.0, requests - max(1.0, rate * _AT_ONCE)) / rate
+    return max(0.0, requests - at_once(rate)) / rate
+
+
+def at_once(rate: float) -> float:
+    """Requests that may go at once under `limits.rate`, in requests per second."""
+    return max(1.0, rate * _AT_ONCE)
 
 
 def eta(longest: float, waiting: int, speed: float) -> float:

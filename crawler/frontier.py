@@ -15,7 +15,7 @@ own pace sets the end of the run go first, every other turn (Graham's longest-pr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import Enum
 from heapq import heappop, heappush
 from math import inf
@@ -113,9 +113,7 @@ class Frontier:
         """A host as the checkpoint knew it: `stored` rows wait there; its burst counts as used up."""
         host = self._host(name)
         host.named = host.named or stored > 0
-        host.pace.restart(now)
-        if state is not None:
-            host.pace.restore(state, now)
+        host.pace.restore(state or PaceState(), now)
         host.stored += stored
         self._waiting += stored
         self._feed(host, now)
@@ -216,9 +214,7 @@ class Frontier:
         self._waiting += 1
         self._delay(host, request, 0.0)
         if host.held:  # it was taken beside the one for which that is asked already
-            self._leased -= 1
-            host.pace.take_back()
-            self._release(host, now)
+            self.done(request.host, now, sent=False)
             return False
         host.held = True
         return True
@@ -250,11 +246,6 @@ class Frontier:
         """Seconds that the host with most to do needs at its own pace, and its name."""
         seconds, at, name = self._longest
         return max(0.0, seconds - (now - at)), name
-
-    def paces(self) -> Iterator[tuple[str, Pace]]:
-        """All hosts."""
-        for host in self._hosts.values():
-            yield host.name, host.pace
 
     @property
     def waiting(self) -> int:

@@ -20,7 +20,6 @@ class Keys:
         self.by_address = by_address
         self._known: dict[str, str] = {}
         self.plain = registrable is None and not by_address
-        self.by_host = registrable is None  # a key stands for no more than one host or address
 
     def __repr__(self) -> str:
         return f"<Keys {len(self._known)} known>"

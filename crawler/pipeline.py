@@ -17,11 +17,10 @@ from time import monotonic
 from time import time as wall_clock
 from typing import NamedTuple, Protocol
 
-import orjson
 from aiolimiter import AsyncLimiter
 
 from crawler.admission import Admission, Ask
-from crawler.bound import eta
+from crawler.bound import at_once, eta
 from crawler.errors import Reason, StorageError
 from crawler.frontier import DRAINED, Frontier
 from crawler.intake import Import, Intake
@@ -174,7 +173,8 @@ class Pipeline:
 
     async def _dispatch(self) -> None:
         """Give each idle worker the next request that may go. Paces and rate are charged at the moment of sending."""
-        limiter = _limiter(self._plan.rate) if self._plan.rate else None
+        rate = self._plan.rate
+        limiter = AsyncLimiter(at_once(rate), at_once(rate) / rate) if rate else None
         paid = limiter is None
         while not self._stopping:
             if self._idle == 0 or (self._memory.full and self._frontier.leased):
@@ -260,7 +260,7 @@ class Pipeline:
         if taught is not None:
             assert request.robots is not None
             pace.slow_to(admission.take_up(request.robots, taught, request.home), now)
-            self._ledger.robots(request.robots, orjson.dumps(taught.entry.to_json()).decode())
+            self._ledger.robots(request.robots, taught.entry.dumps())
             log.info("robots.txt of %s: %s", request.robots, taught.entry.kind)
         else:
             pace.block(now + self._plan.rules.retry_of(request.home).backoff.ceiling(request.attempt))
@@ -357,9 +357,3 @@ def _internal(request: Request, error: Exception) -> Outcome:
         raise StorageError(f"a body could not be written: {error}") from error
     log.error("internal error at %s", request.url, exc_info=error)
     return Failed(request, "", Reason.INTERNAL, f"internal error: {error!r}", Timing(wall_clock()))
-
-
-def _limiter(rate: float) -> AsyncLimiter:
-    """`rate` a second, at most a twentieth of a second's worth in one go."""
-    burst = max(1.0, rate / 20)
-    return AsyncLimiter(burst, burst / rate)

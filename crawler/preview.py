@@ -16,8 +16,6 @@ from itertools import chain
 from pathlib import Path
 from time import time as wall_clock
 
-import orjson
-
 from crawler.admission import Admission, Taught
 from crawler.bound import Share
 from crawler.errors import Reason, StorageError
@@ -74,7 +72,7 @@ class _Known:
                     if state.rate:
                         self.rate[name] = state.rate
                 for origin, text in db.execute("SELECT origin, entry FROM robots"):
-                    entry = Entry.from_json(orjson.loads(text))
+                    entry = Entry.loads(text)
                     if entry is not None:
                         self.robots[origin] = entry
         except sqlite3.Error as error:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Literal, NamedTuple
 
+import orjson
+
 from crawler.retry import retry_after
 from crawler.robotstext import Rules, kept
 
@@ -83,6 +85,18 @@ class Entry(NamedTuple):
                 return cls(kind, token, text, fetched_at, expires_at, stale_until, since)
         return None
 
+    def dumps(self) -> str:
+        """As the text that the checkpoint keeps."""
+        return orjson.dumps(self.to_json()).decode()
+
+    @classmethod
+    def loads(cls, text: str) -> Entry | None:
+        """The Entry of such a text; None where it is damaged."""
+        try:
+            return cls.from_json(orjson.loads(text))
+        except orjson.JSONDecodeError:
+            return None
+
 
 class Answer(NamedTuple):
     """The end of one asking, after at most five redirects; a sixth is a 3xx that was not followed."""
@@ -141,7 +155,7 @@ class RobotsCache:
 
     def look(self, href: str, now: float) -> Verdict:
         """What is known of a canonical URL."""
-        origin = href[: href.index("/", 8)]
+        origin = origin_of(href)
         entry = self._entries.get(origin)
         if entry is None or not 0.0 < entry.expires_at - now <= MAX_AGE + _SLACK:
             return Verdict.UNKNOWN

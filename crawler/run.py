@@ -19,8 +19,6 @@ from time import monotonic
 from time import time as wall_clock
 from typing import NamedTuple
 
-import orjson
-
 from crawler.admission import Admission, Taught
 from crawler.bandwidth import Bandwidth
 from crawler.checkpoint import Checkpoint, SourceMark
@@ -175,7 +173,7 @@ def _frontier(opened: _Opened, robots: RobotsCache | None, admission: Admission)
         frontier.restore(name, waiting, now, state)
     if robots is not None and not keys.by_address:  # else no key is known before it is looked up
         for origin, text in opened.checkpoint.robots():
-            entry = Entry.from_json(orjson.loads(text))
+            entry = Entry.loads(text)
             if entry is not None:
                 if entry.kind == "unreachable" and not opened.taken.resumed:
                     entry = entry._replace(expires_at=0.0)  # a new run asks anew

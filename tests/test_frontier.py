@@ -456,8 +456,9 @@ def test_a_restored_host_keeps_its_block_and_its_pace() -> None:
     frontier.restore("free", 1, 100.0, PaceState(blocked_until=130.0, failures=3))
     assert drained(frontier, store, 100.0) == ([], 129.5)  # when its row is asked for
     assert drained(frontier, store, 129.5) == ([], 130.0)
-    ((name, pace),) = frontier.paces()
-    assert (name, pace.blocked_until, pace.state().failures) == ("free", 130.0, 3)
+    assert frontier.state().hosts == 1
+    pace = frontier.pace("free")
+    assert (pace.blocked_until, pace.state().failures) == (130.0, 3)
 
 
 def test_a_block_learned_later_holds_for_what_is_ready() -> None:

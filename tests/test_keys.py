@@ -21,7 +21,7 @@ def test_by_host_every_name_is_its_own_key() -> None:
     """Nothing is asked, nothing remembered."""
     keys = Keys()
     assert keys.plain
-    assert keys.by_host
+    assert not keys.by_address
     assert keys.key_of("www.a.example") == "www.a.example"
     assert not keys.unknown("www.a.example")
     assert repr(keys) == "<Keys 0 known>"
@@ -37,7 +37,7 @@ def test_by_domain_the_hosts_of_one_share_a_key() -> None:
 
     keys = Keys(registrable)
     assert not keys.plain
-    assert not keys.by_host
+    assert not keys.by_address
     for _ in range(3):
         assert keys.key_of("www.a.example") == keys.key_of("img.a.example") == keys.key_of("a.example") == "a.example"
         assert keys.key_of("localhost") == "localhost"
@@ -58,7 +58,7 @@ def test_by_address_names_of_one_address_share_a_key() -> None:
     """Once that is known; until then somebody has to look it up."""
     keys = Keys(by_address=True)
     assert not keys.plain
-    assert keys.by_host
+    assert keys.by_address
     assert keys.unknown("a.example")
     assert keys.key_of("a.example") == "a.example"
     keys.learn("a.example", "192.0.2.1")

@@ -645,6 +645,14 @@ def test_a_damaged_entry_is_no_entry(value: object) -> None:
     assert Entry.from_json(value) is None
 
 
+@pytest.mark.parametrize("text", ["", "{", "null", "nonsense", '{"kind": "rules"}', "\udcff"])
+def test_a_damaged_text_is_no_entry(text: str) -> None:
+    """The checkpoint's text of an entry comes back as it was, and anything else counts as unknown."""
+    entry = read(None, "b", NOW)
+    assert Entry.loads(entry.dumps()) == entry
+    assert Entry.loads(text) is None
+
+
 SOME = (
     "User-agent: *|User-agent: b|user agent: bo|Disallow: /|Disallow: /a*b$|Disallow:|Allow: /a|Crawl-delay: 3|Foo: bar"
 )
