@@ -8,6 +8,33 @@ from hashlib import sha256
 from crawler.frontier import Frontier, Want
 from crawler.model import Body, Record, Request
 from crawler.sinks.bodies import Stored
+from crawler.tally import Snapshot
+
+# A run in its middle; tests replace what they look at.
+SNAPSHOT = Snapshot(
+    job="quickstart",
+    run="r1",
+    state="running",
+    at=1_700_000_000.0,
+    elapsed=12.0,
+    known=512,
+    importing=False,
+    waiting=170,
+    in_flight=32,
+    fetched=300,
+    failed=10,
+    skipped=0,
+    retries=4,
+    bytes=34 * 2**20,
+    rate=42.1234567,
+    byte_rate=1.2 * 2**20,
+    eta=5.0,
+    eta_host=None,
+    hosts=12,
+    hosts_waiting=0,
+    next_at=None,
+    longest=None,
+)
 
 
 class FakeStore:

@@ -28,32 +28,10 @@ from crawler.progress import (
     size,
 )
 from crawler.tally import Snapshot
+from tests.fakes import SNAPSHOT
 
 NASTY = "https://x.example/\x1b[2J\r\n\u202e\x9b31m\ud800"
-CALM = Snapshot(
-    job="quickstart",
-    run="r1",
-    state="running",
-    at=1_700_000_000.0,
-    elapsed=12.0,
-    known=512,
-    importing=False,
-    waiting=170,
-    in_flight=32,
-    fetched=300,
-    failed=10,
-    skipped=0,
-    retries=4,
-    bytes=34 * 2**20,
-    rate=42.1234567,
-    byte_rate=1.2 * 2**20,
-    eta=5.0,
-    eta_host=None,
-    hosts=12,
-    hosts_waiting=0,
-    next_at=None,
-    longest=None,
-)
+CALM = SNAPSHOT
 BUSY = CALM._replace(
     state="draining", hosts_waiting=3, next_at=0.8, importing=True, eta=None, longest=("https://slow.example/x", 12.0)
 )
@@ -266,10 +244,11 @@ def test_a_terminal_that_goes_away_does_not_end_the_run(tty: Tty, as_json: bool)
     """After a hang-up nothing is shown and nothing is raised."""
     shown: Progress
     for shown in (choose(tty, quiet=False, as_json=as_json), QuietProgress(tty, as_json=as_json)):
-        tty.gone = True
+        tty.gone, before = True, tty.getvalue()
         shown.update(CALM)
         shown.message("text")
         shown.close(CALM)
+        assert tty.getvalue() == before
         tty.gone = False
 
 
@@ -320,6 +299,7 @@ def test_a_full_disk_costs_the_file_only(tmp_path: Path) -> None:
     file.update(CALM)
     file.update(CALM._replace(elapsed=30.0))
     file.close(CALM)
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.jsonl"]  # and nothing beside it
 
 
 def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path: Path) -> None:

@@ -11,32 +11,26 @@ import pytest
 from crawler.errors import ExitCode, StorageError
 from crawler.model import Elapsed
 from crawler.report import NO_HOST, Summary, final_lines, summarize, write_summary
-from crawler.tally import OTHER_HOSTS, Snapshot, Tally
-from tests.fakes import record_of
+from crawler.tally import OTHER_HOSTS, Tally
+from tests.fakes import SNAPSHOT, record_of
 
-LAST = Snapshot(
+LAST = SNAPSHOT._replace(
     job="t",
     run="run-1",
     state="finished",
     at=1_700_000_010.0,
     elapsed=4.0,
     known=3,
-    importing=False,
     waiting=0,
     in_flight=0,
     fetched=2,
     failed=1,
-    skipped=0,
     retries=1,
     bytes=2048,
     rate=0.0,
     byte_rate=0.0,
     eta=None,
-    eta_host=None,
     hosts=2,
-    hosts_waiting=0,
-    next_at=None,
-    longest=None,
 )
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from crawler import tally as module
 from crawler.model import Elapsed, Record
-from crawler.tally import OTHER_HOSTS, Histogram, Snapshot, Speed, Tally
-from tests.fakes import record_of
+from crawler.tally import OTHER_HOSTS, Histogram, Speed, Tally
+from tests.fakes import SNAPSHOT, record_of
 
 
 def timed(id: int, total: float, ttfb: float | None, started: str) -> Record:
@@ -162,7 +162,5 @@ def test_speed_of_two_looks_at_one_moment_is_no_error() -> None:
 
 def test_a_snapshot_adds_up_its_ends() -> None:
     """`done` is every end, whichever it was."""
-    blank = Snapshot(
-        *("t", "r", "running", 0.0, 0.0, 9, False, 1, 2, 3, 2, 1, 0, 0, 0.0, 0.0, *[None] * 2, 1, 0, *[None] * 2)
-    )
+    blank = SNAPSHOT._replace(fetched=3, failed=2, skipped=1)
     assert blank.done == 6
