@@ -7,10 +7,8 @@ the checkpoint. Invariant: no host is asked for more than its robots.txt, and wi
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from heapq import nlargest
 from itertools import chain
 from pathlib import Path
@@ -18,7 +16,7 @@ from time import time as wall_clock
 
 from crawler.admission import Admission, Taught
 from crawler.bound import Share
-from crawler.errors import Reason, StorageError
+from crawler.errors import Reason
 from crawler.feed import request_of
 from crawler.fetch import Fetcher
 from crawler.fingerprints import Fingerprints
@@ -43,6 +41,7 @@ from crawler.quota import DAY
 from crawler.redirect import Hop
 from crawler.robots import Entry, RobotsCache, Verdict, robots_url
 from crawler.robotstext import product_token
+from crawler.schema import reading
 from crawler.session import Session
 from crawler.settle import move
 from crawler.sources import Source, preflight
@@ -64,19 +63,16 @@ class _Known:
             self._read(folder.state, now)
 
     def _read(self, path: Path, now: float) -> None:
-        try:
-            with closing(sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, timeout=10)) as db:
-                for name, text in db.execute("SELECT name, pace FROM hosts WHERE pace IS NOT NULL"):
-                    state = state_of(text, now, DAY)
-                    self.blocked[name] = max(0.0, state.blocked_until - now)
-                    if state.rate:
-                        self.rate[name] = state.rate
-                for origin, text in db.execute("SELECT origin, entry FROM robots"):
-                    entry = Entry.loads(text)
-                    if entry is not None:
-                        self.robots[origin] = entry
-        except sqlite3.Error as error:
-            raise StorageError(f"{path}: cannot be read: {error}") from error
+        with reading(path) as db:
+            for name, text in db.execute("SELECT name, pace FROM hosts WHERE pace IS NOT NULL"):
+                state = state_of(text, now, DAY)
+                self.blocked[name] = max(0.0, state.blocked_until - now)
+                if state.rate:
+                    self.rate[name] = state.rate
+            for origin, text in db.execute("SELECT origin, entry FROM robots"):
+                entry = Entry.loads(text)
+                if entry is not None:
+                    self.robots[origin] = entry
 
 
 async def preview(loaded: LoadedJob, *, offline: bool) -> Plan:

@@ -19,7 +19,7 @@ from crawler.errors import POLICY, Reason
 from crawler.units import Duration
 
 # RFC 9110 9.2.2. PUT and DELETE are idempotent too.
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 # The server surely never saw the request, or says by its status that it did nothing.
 _NOT_SENT = frozenset(
     {Reason.DNS_FAILED, Reason.DNS_NOT_FOUND, Reason.CONNECT_REFUSED, Reason.CONNECT_FAILED, Reason.CONNECT_TIMEOUT}
@@ -92,7 +92,7 @@ class RetryPolicy(BaseModel):
             tries = POLICY[reason].tries
         if attempt >= (self.attempts if tries is None else min(tries, self.attempts)):
             return False
-        return method in _REPEATABLE or reason in _NOT_SENT or (reason is Reason.STATUS and status in _REFUSED)
+        return method in REPEATABLE or reason in _NOT_SENT or (reason is Reason.STATUS and status in _REFUSED)
 
 
 def retry_after(value: str | None, date: str | None, wall_now: float) -> float | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from crawler.errors import StorageError
@@ -72,6 +73,16 @@ def damaged(path: Path, said: str) -> StorageError:
     return StorageError(
         f"{path}: is damaged ({' '.join(said.split())}); restore it from a copy or move it away to start anew"
     )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as it is now, to be read beside a run, which is not disturbed. Raises StorageError."""
+    try:
+        with closing(sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, timeout=10)) as db:
+            yield db
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: cannot be read: {error}") from error
 
 
 def open_db(path: Path) -> sqlite3.Connection:

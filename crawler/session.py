@@ -25,6 +25,7 @@ from crawler.errors import Reason
 from crawler.guard import REAL_WAIT, Attempt, Blocked, Guard, current, guarded_socket
 from crawler.model import Message, Timing, milliseconds
 from crawler.resolver import Lookup
+from crawler.retry import REPEATABLE
 from crawler.watch import Phase, Transfer
 from crawler.wire import Wire
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 # A certificate's fault as OpenSSL numbers it (x509_vfy.h).
 _EXPIRED = {9, 10}
 _WRONG_NAME = {62, 63, 64}
-
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 9.2.2
 
 
 class TransportError(Exception):
@@ -189,7 +188,7 @@ class Session:
             except aiohttp.ClientConnectorError:  # nothing was sent
                 raise
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
-                if attempt.fresh or message.method not in _IDEMPOTENT:
+                if attempt.fresh or message.method not in REPEATABLE:
                     raise
                 # The pooled connection was closed by the server as we took it (RFC 9112 9.3.1): once more, on another.
                 response = await self._wire.send(message)

@@ -6,17 +6,15 @@ a running process and after any kill.
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
-from crawler.errors import StorageError
 from crawler.folders import JobFolder
 from crawler.job import Job
 from crawler.progress import duration, size
-from crawler.schema import COUNT_WAITING
+from crawler.schema import COUNT_WAITING, reading
 from crawler.tally import Tally
 
 
@@ -25,17 +23,11 @@ def status_of(job: Job, *, as_json: bool) -> str:
     folder = JobFolder(Path(job.output.dir), job.name)
     if not folder.state.exists():
         return orjson.dumps({"job": job.name, "state": "never run"}).decode() if as_json else f"{job.name}: never run"
-    try:
-        db = sqlite3.connect(f"file:{folder.state.absolute()}?mode=ro", uri=True, timeout=10)
-        try:
-            row = db.execute(
-                "SELECT id, started, ended, state, exit_code, elapsed, tally FROM runs ORDER BY n DESC LIMIT 1"
-            ).fetchone()
-            waiting = db.execute(COUNT_WAITING).fetchone()[0]
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise StorageError(f"{folder.state}: cannot be read: {error}") from error
+    with reading(folder.state) as db:
+        row = db.execute(
+            "SELECT id, started, ended, state, exit_code, elapsed, tally FROM runs ORDER BY n DESC LIMIT 1"
+        ).fetchone()
+        waiting = db.execute(COUNT_WAITING).fetchone()[0]
     if row is None:
         return f"{job.name}: never run"
     return _worded(folder, row, waiting, as_json)
