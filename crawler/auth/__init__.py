@@ -1,0 +1,1 @@
+"""Credentials: one module a scheme, each sans-IO; none knows another."""
