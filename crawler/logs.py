@@ -1,8 +1,9 @@
 """Logging of a run: everything into run.log, what a person should see to the terminal, both safe to print.
 
 Does: set up and take down handlers of the logger "crawler", and of the libraries below it, whose warnings would go to
-stderr as they are. Must not decide what is logged. Invariant: no control character of a URL or server text reaches a
-terminal or begins a line of a log; trouble with logging (a full disk, a lost terminal) never ends the run.
+stderr as they are. Must not decide what is logged, nor know where secrets come from. Invariant: no control character
+of a URL or server text reaches a terminal or begins a line of a log; no line shows what a mask knows as a secret, nor a
+traceback the values of variables; trouble with logging (a full disk, a lost terminal) never ends the run.
 """
 
 from __future__ import annotations
@@ -14,15 +15,52 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from time import monotonic
+from weakref import ref
 
 import orjson
 
+from crawler.masking import NOTHING, Mask
 from crawler.urls import printable
 
 PER_MINUTE = 5
 _LONGEST = 4000  # characters of a message or a line of a traceback
 _LEVELS = {"crawler": logging.INFO, "aiohttp": logging.WARNING, "asyncio": logging.WARNING}
 _EXTRAS = ("url", "reason", "request_id")
+
+
+class _Masks:
+    """What hides secrets now: the newest mask, and those before it as long as their jobs hold them.
+
+    One for the whole process, as loggers are: of two jobs at work at once each may be told of by the other's lines.
+    """
+
+    def __init__(self) -> None:
+        self.newest = NOTHING
+        self._all: tuple[ref[Mask], ...] = ()
+
+    def add(self, mask: Mask) -> None:
+        self.newest = mask
+        self._all = (*(one for one in self._all if one() not in (None, mask)), ref(mask))
+
+    def __call__(self, text: str) -> str:
+        for one in self._all:
+            mask = one()
+            if mask is not None:
+                text = mask(text)
+        return text
+
+
+_masks = _Masks()
+
+
+def mask_with(mask: Mask) -> None:
+    """From now on no line shows what `mask` knows, nor what it learns; whoever else began so is not forgotten."""
+    _masks.add(mask)
+
+
+def masked(text: str) -> str:
+    """Text without the secrets of any job at work."""
+    return _masks(text)
 
 
 class Limiter:
@@ -64,9 +102,9 @@ class Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        message = printable(_message(record), _LONGEST)
+        message = printable(masked(_message(record)), _LONGEST)  # masked first, since a cut or an escape would hide it
         values = ((name, getattr(record, name, None)) for name in _EXTRAS)
-        more = {name: printable(str(value), _LONGEST) for name, value in values if value}
+        more = {name: printable(masked(str(value)), _LONGEST) for name, value in values if value}
         trace = _trace(record)
         if self._as_json:
             data = {"at": _stamp(record), "event": "log", "level": record.levelname.lower(), "message": message, **more}
@@ -84,9 +122,12 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _trace(record: logging.LogRecord) -> list[str]:
-    if not record.exc_info:
+    if record.exc_info:
+        text = masked(logging.Formatter().formatException(record.exc_info))
+    elif record.exc_text:  # a filter made it one already
+        text = masked(record.exc_text)
+    else:
         return []
-    text = logging.Formatter().formatException(record.exc_info)
     return [printable(line, _LONGEST) for line in text.split("\n")]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.logs import Limiter, logging_to
+from crawler.logs import Limiter, logging_to, mask_with, masked
+from crawler.masking import Mask
 
 log = logging.getLogger("crawler")
 NASTY = "https://x.example/\x1b[2J\r\n2026-01-01T00:00:00Z ERROR forged\u202e\x9b31m\ud800"
@@ -210,3 +214,119 @@ def test_a_line_with_wrong_arguments_is_written_all_the_same(tmp_path: Path) -> 
     with logging_to(tmp_path, lambda _: None, as_json=False, quiet=False):
         log.warning(*("%d of %d", "x"))
     assert "%d of %d ('x',)" in (tmp_path / "run.log").read_text()
+
+
+SECRET = 'hunter2/with "odd"&äcters+'
+# Each of these shows it: raw, percent, JSON, Basic at three places, for URLs.
+FORMS = [
+    SECRET,
+    quote(SECRET, safe=""),
+    quote_plus(SECRET).replace("%2F", "%2f"),
+    orjson.dumps(SECRET).decode(),
+    *(b64encode(f"{user}:{SECRET}".encode()).decode() for user in ("a", "ab", "abc")),
+    urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+]
+
+
+class Unusual(Exception):
+    """An exception that shows its secret wherever it can."""
+
+    def __repr__(self) -> str:
+        return f"<Unusual {SECRET}>"
+
+
+def fail(form: str) -> None:
+    """Raise with a secret in the text, in a local variable, in the cause and in a note."""
+    local = form
+    try:
+        raise Unusual(f"first {local}")
+    except Unusual as error:
+        error.add_note(f"noted {local}")
+        raise ValueError(f"second {local}") from error
+
+
+def log_everywhere(form: str) -> None:
+    """A form of the secret in every part of a line."""
+    log.warning("message %s", form)
+    log.warning("message " + form)
+    log.warning("repr %r", {"header": form, "error": Unusual()})
+    log.warning(*("%d wrong arguments", form))
+    log.warning("extra", extra={"url": f"https://x.example/?t={form}", "reason": form, "request_id": form})
+    try:
+        fail(form)
+    except ValueError as error:
+        log.error("internal error", exc_info=error)
+        log.exception("%s", error)
+    for number in range(7):
+        log.warning("many %d", number, extra={"reason": f"reason {form}"})  # told as a kind at the end
+    logging.getLogger("asyncio").warning("of a library: %s", form)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_line_shows_a_secret(tmp_path: Path, as_json: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """In message, arguments, extra fields, exceptions, causes and notes; in the file and on the terminal."""
+    mask = Mask([SECRET])
+    mask_with(mask)
+    shown: list[str] = []
+    with logging_to(tmp_path, shown.append, as_json=as_json, quiet=False):
+        for form in FORMS:
+            log_everywhere(form)
+    written = (tmp_path / "run.log").read_text() + "".join(shown) + "".join(capfd.readouterr())
+    assert written.count("***") > 10 * len(FORMS)
+    assert "hunter2" not in written
+    assert [form for form in FORMS if form in written] == []
+    assert mask(written) is written
+    assert written.count("second ***") >= len(FORMS)
+    assert "noted ***" in written
+
+
+def test_a_traceback_shows_no_locals(tmp_path: Path) -> None:
+    """What stands in a variable alone is never written, though no mask knows it."""
+
+    def divide(planted: str) -> float:
+        return len(planted) / 0
+
+    shown: list[str] = []
+    with logging_to(tmp_path, shown.append, as_json=False, quiet=False):
+        try:
+            divide("".join(["plan", "ted-value"]))
+        except ZeroDivisionError as error:
+            log.error("internal error", exc_info=error)
+    text = (tmp_path / "run.log").read_text() + "".join(shown)
+    assert text.count("ZeroDivisionError") == 2
+    assert "planted-value" not in text
+
+
+def test_a_secret_is_masked_before_a_line_is_cut(tmp_path: Path) -> None:
+    """The cut of a very long message leaves no head of a secret."""
+    mask = Mask(["0123456789abcdef"])
+    mask_with(mask)
+    with logging_to(tmp_path, lambda _: None, as_json=False, quiet=False):
+        log.warning("x" * 3990 + "0123456789abcdef")
+    text = (tmp_path / "run.log").read_text()
+    assert "0123" not in text
+    assert "***" in text
+
+
+def test_what_is_learned_later_is_masked_from_then_on(tmp_path: Path) -> None:
+    """A token that comes while the run goes on."""
+    mask = Mask(())
+    mask_with(mask)
+    with logging_to(tmp_path, lambda _: None, as_json=False, quiet=False):
+        log.warning("token-of-later")
+        mask.learn("token-of-later")
+        log.warning("token-of-later")
+    assert [line.split()[-1] for line in (tmp_path / "run.log").read_text().splitlines()] == ["token-of-later", "***"]
+
+
+def test_two_jobs_at_once_hide_the_secrets_of_both() -> None:
+    """A mask counts as long as its job holds it; the newest for ever, since lines may come after the job's end."""
+    first, second = Mask(["first-secret"]), Mask(["second-secret"])
+    mask_with(first)
+    mask_with(second)
+    mask_with(second)
+    assert masked("first-secret second-secret") == "*** ***"
+    del first, second
+    gc.collect()
+    assert masked("first-secret second-secret") == "first-secret ***"
+    mask_with(Mask(()))
