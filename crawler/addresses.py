@@ -71,6 +71,17 @@ def guarded(address: str) -> str | None:
     return _guarded_v6(int(ip))
 
 
+@lru_cache(maxsize=4096)
+def loopback(host: str) -> bool:
+    """Does a canonical host, IPv6 in brackets, say by itself that it is this machine (RFC 6761 6.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _kind(table: list[tuple[int, int, str | None]], number: int) -> str | None:
     return next((kind for first, last, kind in table if first <= number <= last), None)
 

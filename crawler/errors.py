@@ -73,6 +73,20 @@ class Reason(Enum):
     TLS_HOSTNAME = "tls-hostname"
     TLS_UNTRUSTED = "tls-untrusted"
     TLS_PROTOCOL = "tls-protocol"
+    TLS_CLIENT_CERT = "tls-client-cert"  # the server wants a client certificate, or another one
+    TLS_FINGERPRINT = "tls-fingerprint"  # not the certificate that the job pinned
+    PROXY_REFUSED = "proxy-refused"  # no connection to the proxy
+    PROXY_AUTH = "proxy-auth"  # 407, or refused by SOCKS
+    PROXY_FAILED = "proxy-failed"  # the proxy answers, but leads nowhere
+    AUTH_REJECTED = "auth-rejected"  # the server does not take the credential
+    AUTH_UNAVAILABLE = "auth-unavailable"  # no token was to be had
+    AUTH_CLOCK = "auth-clock"  # our clock and the server's differ too much for a signature
+    AUTH_INSECURE = "auth-insecure"  # a credential would have gone over plain http
+    UNEXPECTED_CONTENT = "unexpected-content"  # a success by its status, but not what [expect] says
+    BAD_PAGE = "bad-page"  # the next page cannot be found out
+    PAST_END = "past-end"  # asked for by counting, behind the last page
+    UPLOAD_UNREADABLE = "upload-unreadable"  # a file to be sent is gone, or changed while it was sent
+    WEBSOCKET_CLOSED = "websocket-closed"  # before all that was wanted had come
     TRUNCATED = "truncated"
     BAD_RESPONSE = "bad-response"
     BAD_ENCODING = "bad-encoding"
@@ -124,6 +138,20 @@ POLICY: dict[Reason, Policy] = {
     Reason.TLS_HOSTNAME: Policy(1, True),
     Reason.TLS_UNTRUSTED: Policy(1, True),
     Reason.TLS_PROTOCOL: Policy(1, True),
+    Reason.TLS_CLIENT_CERT: _NEVER,
+    Reason.TLS_FINGERPRINT: _NEVER,
+    Reason.PROXY_REFUSED: _AGAIN_NOT_THE_HOST,
+    Reason.PROXY_AUTH: _ONCE_MORE,  # of several proxies the next may let us in
+    Reason.PROXY_FAILED: _AGAIN_NOT_THE_HOST,
+    Reason.AUTH_REJECTED: _NEVER,
+    Reason.AUTH_UNAVAILABLE: _AGAIN,  # the host waits meanwhile, as if it were down: it is of no use
+    Reason.AUTH_CLOCK: _NEVER,
+    Reason.AUTH_INSECURE: _NEVER,
+    Reason.UNEXPECTED_CONTENT: _NEVER,
+    Reason.BAD_PAGE: _NEVER,
+    Reason.PAST_END: _NEVER,
+    Reason.UPLOAD_UNREADABLE: _NEVER,
+    Reason.WEBSOCKET_CLOSED: _AGAIN_NOT_THE_HOST,
     Reason.TRUNCATED: _AGAIN_NOT_THE_HOST,
     Reason.BAD_RESPONSE: _NEVER,
     Reason.BAD_ENCODING: _ONCE_MORE,

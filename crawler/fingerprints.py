@@ -13,19 +13,34 @@ from array import array
 from collections.abc import Iterable
 from hashlib import blake2b
 
+from crawler.model import Content, FileBody, Messages, Multipart
+
 _SEGMENTS = 512
 _SHIFT = 64 - 9
 _FIRST = 32
 _MASK64 = (1 << 64) - 1
 
 
-def fingerprint(method: str, href: str, body: bytes | None) -> int:
-    """Signed 64-bit fingerprint of what a request asks for; never 0."""
+def fingerprint(method: str, href: str, body: Content | None) -> int:
+    """Signed 64-bit fingerprint of what a request asks for; never 0. A file counts by its path, not by its content."""
     if body is None:
         said = f"{method} {href}".encode("utf-8", "surrogatepass")
     else:
-        said = b"".join((method.encode(), b" ", href.encode("utf-8", "surrogatepass"), b"\0", body))
+        said = b"".join((method.encode(), b" ", href.encode("utf-8", "surrogatepass"), *_described(body)))
     return int.from_bytes(blake2b(said, digest_size=8).digest(), "little", signed=True) or 1
+
+
+def _described(body: Content) -> tuple[bytes, bytes]:
+    """The kind of a body, by a byte that no URL has, and what tells it from others of its kind."""
+    match body:
+        case bytes():
+            return b"\0", body
+        case FileBody(path):
+            return b"\1", path.encode("utf-8", "surrogatepass")
+        case Multipart(fields):
+            return b"\2", repr([tuple(field) for field in fields]).encode()
+        case Messages(parts):
+            return b"\3", repr(parts).encode()
 
 
 class Fingerprints:

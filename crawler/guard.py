@@ -3,22 +3,24 @@
 Does: ask Names, time the lookups that really happen, leave out what the attempt may not reach, and look at each socket
 address once more before a packet leaves; addresses that stand in URLs are seen there alone. Must not know HTTP, the
 pool, or why an attempt is trusted. Invariant: no socket is made for an address that is not public, unless the attempt
-may go anywhere or the job pinned the name it asks for.
+may go anywhere or the job pinned the name it asks for; where a proxy will make it, the host is judged before.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from ipaddress import ip_address
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from crawler.addresses import guarded, parse_pins
+from crawler.addresses import guarded, loopback, parse_pins
 from crawler.model import Timing, milliseconds
 from crawler.resolver import Address, Lookup, Names, system_lookup
-from crawler.watch import Transfer
+from crawler.watch import Phase, Transfer
 
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
@@ -27,19 +29,22 @@ if TYPE_CHECKING:
 REAL_WAIT = 0.0002
 # Lookups at once: each holds a thread, and threads are cheap only up to a point.
 _MIN_LOOKUPS, _MAX_LOOKUPS = 64, 512
+# A host whose last label is a number stands for an IPv4 address, or for nothing (WHATWG URL, "ends in a number").
+_NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?$")
 
 
 class Attempt:
-    """The request that is connected for; `anywhere`: also to an address that is not public; `fresh`: not by a
-    connection of the pool.
+    """The request that is connected for; `anywhere`: also to an address that is not public; `then`: the phase that
+    follows; `fresh`: not by a connection of the pool.
     """
 
-    __slots__ = ("anywhere", "fresh", "timing", "transfer")
+    __slots__ = ("anywhere", "fresh", "then", "timing", "transfer")
 
-    def __init__(self, transfer: Transfer, timing: Timing, anywhere: bool) -> None:
+    def __init__(self, transfer: Transfer, timing: Timing, anywhere: bool, then: Phase = Phase.ANSWER) -> None:
         self.transfer = transfer
         self.timing = timing
         self.anywhere = anywhere
+        self.then = then
         self.fresh = False
 
 
@@ -82,18 +87,11 @@ class Guard:
         except OSError:
             return None
 
-    async def addresses(self, host: str, port: int) -> list[Address]:
+    async def addresses(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> list[Address]:
         """Where the attempt may find a host, in order of preference. Raises OSError: Blocked, or the lookup's."""
-        attempt, names = current.get(), self._names
-        before, started = names.lookups, monotonic()
-        try:
-            found = await names.resolve(host, port)
-        finally:
-            seconds = monotonic() - started
-            if names.lookups != before or seconds > REAL_WAIT:  # else it was known
-                attempt.timing.dns = milliseconds(seconds)
-        name = host.rstrip(".")
-        if name in self._pinned or f"{name}:{port}" in self._pinned:
+        attempt = current.get()
+        found = of_family(host, await self._looked_up(host, port), family)
+        if self._is_pinned(host, port):
             attempt.anywhere = True  # the job itself says where this connection goes
         if attempt.anywhere:
             return found
@@ -101,6 +99,63 @@ class Guard:
         if not public:
             raise Blocked(found[0].host, guarded(found[0].host) or "")
         return public
+
+    async def beyond(self, host: str, port: int) -> None:
+        """Before a proxy connects for the attempt: raises Blocked where the host is, or has, an inner address.
+
+        One such address is enough, since it is the proxy that chooses; a name that nobody knows here passes.
+        """
+        if current.get().anywhere or self._is_pinned(host, port):
+            return
+        if _NUMERIC.search(host):  # what is no address here is one to some proxies (0x7f.1)
+            found = [host]
+        elif loopback(host):
+            raise Blocked(host, "loopback")
+        else:
+            try:
+                found = [address.host for address in await self._looked_up(host, port)]
+            except OSError:
+                return
+        for address in found:
+            if why := guarded(address):
+                raise Blocked(address, why)
+
+    async def _looked_up(self, host: str, port: int) -> list[Address]:
+        """By the names, and timed where that took a lookup."""
+        if (found := literal(host, port)) is not None:
+            return [found]
+        names = self._names
+        before, started = names.lookups, monotonic()
+        try:
+            return await names.resolve(host, port)
+        finally:
+            seconds = monotonic() - started
+            if names.lookups != before or seconds > REAL_WAIT:  # else it was known
+                current.get().timing.dns = milliseconds(seconds)
+
+    def _is_pinned(self, host: str, port: int) -> bool:
+        name = host.rstrip(".")
+        return name in self._pinned or f"{name}:{port}" in self._pinned
+
+
+def literal(host: str, port: int) -> Address | None:
+    text = host.strip("[]")
+    try:
+        version = ip_address(text).version
+    except ValueError:
+        return None
+    return Address(text, port, socket.AF_INET6 if version == 6 else socket.AF_INET)
+
+
+def of_family(host: str, found: list[Address], family: int) -> list[Address]:
+    """Those of one family, or of any (AF_UNSPEC). Raises socket.gaierror where there is none."""
+    if family == socket.AF_UNSPEC:
+        return found
+    kept = [address for address in found if address.family == family]
+    if not kept:
+        version = 6 if family == socket.AF_INET6 else 4
+        raise socket.gaierror(socket.EAI_NONAME, f"{host} has no IPv{version} address (connection.family)")
+    return kept
 
 
 def guarded_socket(to: AddrInfoType) -> socket.socket:

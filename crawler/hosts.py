@@ -2,22 +2,23 @@
 
 Decides which pattern gives each key, and builds the values that pace, retry, watch and fetch work with. Must not know
 URLs (it is given canonical "host" or "host:port"), queues or the wire. Invariant: of all patterns that match and name
-a key the most specific gives it: exact host with port, exact host, glob with port, glob; among globs the one with more
-literal characters; then the one that stands first in the file. Hosts that match the same patterns share one HostRules.
+a key the most specific gives it (see `patterns`). Hosts that match the same patterns share one HostRules.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from fnmatch import translate
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from crawler.expect import Expect
 from crawler.job import Job
+from crawler.jobconnection import CertSaid, ProxySaid, Ways
+from crawler.jobrequest import accepted
 from crawler.pace import PaceLimits
-from crawler.perhost import Circuit, PerHost, split_port
+from crawler.patterns import Patterns
+from crawler.perhost import Circuit, PerHost
 from crawler.retry import RetryPolicy
 from crawler.watch import Limits
 
@@ -29,7 +30,8 @@ Key = tuple[str, ...]  # ("per_host",), ("retry", "backoff", "max"), ("headers",
 
 class HostRules(NamedTuple):
     """All that holds for one host. `headers` are those of [hosts] only; `max_body` in bytes, `bandwidth` in bytes per
-    second (None: any), `robots`: obey them, `crawl_delay_max` in seconds.
+    second (None: any), `robots`: obey them, `crawl_delay_max` in seconds. `accepts`: the statuses that are a success;
+    `expect` is None where a body may be anything. `certified`: a client certificate is named for this very host.
     """
 
     pace: PaceLimits
@@ -40,15 +42,18 @@ class HostRules(NamedTuple):
     bandwidth: float | None
     robots: bool
     crawl_delay_max: float
+    accepts: frozenset[int]
+    decompress: bool
+    expect: Expect | None
+    ways: Ways
+    certified: bool = False
 
 
-class _Pattern(NamedTuple):
-    """One table of [hosts]."""
+class _Given(NamedTuple):
+    """One table of [hosts]: its pattern, and what it says."""
 
     text: str
-    port: str  # "" means any
-    matches: re.Pattern[str]  # of the host without its port
-    given: Mapping[Key, Any]
+    said: Mapping[Key, Any]
 
 
 class Hosts:
@@ -57,22 +62,13 @@ class Hosts:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.plain = not job.hosts  # all hosts are alike
-        self._exact: dict[str, _Pattern] = {}
-        globs: list[tuple[bool, int, _Pattern]] = []
-        for text, overrides in job.hosts.items():
-            host, port = split_port(text)
-            pattern = _Pattern(text, port, re.compile(translate(host)), _given(overrides))
-            if "*" in host or "?" in host:
-                globs.append((not port, -sum(letter not in "*?" for letter in host), pattern))
-            else:
-                self._exact[text] = pattern
-        self._globs = [pattern for *_, pattern in sorted(globs, key=lambda row: row[:2])]
+        self._patterns = Patterns((text, _Given(text, _given(said))) for text, said in job.hosts.items())
         self._everywhere = self._rules(())
         self._shared: dict[tuple[str, ...], HostRules] = {}
         self._known: dict[str, HostRules] = {}
 
     def __repr__(self) -> str:
-        return f"<Hosts exact={len(self._exact)} globs={len(self._globs)} known={len(self._known)}>"
+        return f"<Hosts {self._patterns!r} known={len(self._known)}>"
 
     def of(self, netloc: str) -> HostRules:
         """What holds for a canonical "host" or "host:port"; patterns that name a port say nothing of a bare host."""
@@ -93,12 +89,12 @@ class Hosts:
     def origins(self, netloc: str) -> list[tuple[str, str]]:
         """Which pattern gives which key, for those that some pattern gives: ("retry.attempts", "*.example.org")."""
         found: dict[Key, str] = {}
-        for pattern in reversed(self._matching(netloc)):
-            found.update(dict.fromkeys(pattern.given, pattern.text))
+        for pattern in reversed(self._patterns.matching(netloc)):
+            found.update(dict.fromkeys(pattern.said, pattern.text))
         return sorted((".".join(key), text) for key, text in found.items())
 
     def _found(self, netloc: str) -> HostRules:
-        matching = self._matching(netloc)
+        matching = self._patterns.matching(netloc)
         if not matching:
             return self._everywhere
         names = tuple(pattern.text for pattern in matching)
@@ -106,21 +102,15 @@ class Hosts:
             self._shared[names] = self._rules(matching)
         return self._shared[names]
 
-    def _matching(self, netloc: str) -> tuple[_Pattern, ...]:
-        """All patterns that match, the most specific first."""
-        host, port = split_port(netloc)
-        exact = [self._exact.get(f"{host}:{port}") if port else None, self._exact.get(host)]
-        globs = [glob for glob in self._globs if glob.port in ("", port) and glob.matches.match(host)]
-        return (*filter(None, exact), *globs)
-
-    def _rules(self, matching: tuple[_Pattern, ...]) -> HostRules:
+    def _rules(self, matching: tuple[_Given, ...]) -> HostRules:
         given: dict[Key, Any] = {}
         for pattern in reversed(matching):
-            given.update(pattern.given)
+            given.update(pattern.said)
         job = self._job
         limits = _over(job.limits, given)
         timeouts = _over(job.timeouts, given, ("timeouts",))
         backoff = _over(job.retry.backoff, given, ("retry", "backoff"))
+        asked, expect = _over(job.request, given, ("request",)), _over(job.expect, given, ("expect",))
         return HostRules(
             pace=_pace(limits, _over(job.breaker, given, ("breaker",))),
             retry=_over(job.retry, given, ("retry",)).model_copy(update={"backoff": backoff}),
@@ -130,6 +120,11 @@ class Hosts:
             bandwidth=limits.bandwidth_per_host,
             robots=limits.robots == "obey",
             crawl_delay_max=limits.crawl_delay_max,
+            accepts=accepted(asked.accept_status),
+            decompress=asked.decompress,
+            expect=expect if expect != Expect() else None,
+            ways=_over(job.connection, given, ("connection",)),
+            certified=("connection", "client_cert") in given,
         )
 
 
@@ -138,7 +133,7 @@ def _given(model: BaseModel, above: Key = ()) -> dict[Key, Any]:
     found: dict[Key, Any] = {}
     for name in model.model_fields_set:
         value = getattr(model, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and not isinstance(value, ProxySaid | CertSaid):  # these are values as a whole
             found.update(_given(value, (*above, name)))
         elif name == "headers":
             found.update({(name, header.lower()): (header, text) for header, text in value.items()})

@@ -18,12 +18,18 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from crawler.job import Job
+from crawler.jobauth import KINDS
 from crawler.places import Key
 from crawler.urls import printable
 
 _LONGEST = 300  # characters of a sentence that may hold what the file says
 
-_KINDS = {"model_type": "is not a table", "dict_type": "is not a table", "list_type": "is not a list"}
+_KINDS = {
+    "model_type": "is not a table",
+    "model_attributes_type": "is not a table",
+    "dict_type": "is not a table",
+    "list_type": "is not a list",
+}
 
 
 def judged(data: Mapping[str, Any], most: int) -> tuple[Job | None, list[tuple[Key, str]]]:
@@ -40,15 +46,27 @@ def _bare_numbers(model: type[BaseModel], data: Mapping[str, Any], above: Key = 
     for name, field in model.model_fields.items():
         key = field.alias or name
         value, inner = data.get(key), _model_of(field)
+        tables: list[tuple[Key, Any, type[BaseModel] | None]]
         if inner is None:
             examples = _examples(field)
             if examples and isinstance(value, (int, float)):
                 yield (*above, key), f"{value} has no unit; write it like '{examples[0]}'"
-        elif isinstance(value, dict):
-            tables = [((), value)] if inner is field.annotation else [((part,), table) for part, table in value.items()]
-            for part, table in tables:
-                if isinstance(table, dict):
-                    yield from _bare_numbers(inner, table, (*above, key, *part))
+            kinds = value if key == "auth" and isinstance(value, dict) else {}
+            tables = [((part,), table, _kind_of(table)) for part, table in kinds.items()]
+        elif not isinstance(value, dict):
+            continue
+        elif inner is field.annotation:
+            tables = [((), value, inner)]
+        else:
+            tables = [((part,), table, inner) for part, table in value.items()]
+        for part, table, kind in tables:
+            if isinstance(table, dict) and kind is not None:
+                yield from _bare_numbers(kind, table, (*above, key, *part))
+
+
+def _kind_of(table: Any) -> type[BaseModel] | None:
+    """The model of one [auth.NAME], by its type."""
+    return KINDS.get(str(table.get("type"))) if isinstance(table, dict) else None
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -71,11 +89,21 @@ def _examples(field: FieldInfo) -> Sequence[str]:
 def _told(error: ValidationError, data: Mapping[str, Any], most: int) -> dict[Key, str]:
     """Each fault with its key. Where several kinds of value are taken, pydantic tells a fault for each of them."""
     told: dict[Key, str] = {}
+    ours = set[Key]()  # whose sentence is one of our own, which says most
     for fault in error.errors(include_url=False):
         key = tuple(map(str, fault["loc"]))
-        if fault["type"] not in ("missing", "extra_forbidden"):
+        if key[0] == "auth":
+            key = key[:2] + key[3:]  # the third is pydantic's name for the kind
+        if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            key = (*key, "type")
+        elif fault["type"] not in ("missing", "extra_forbidden"):
             key = existing(key, data)  # behind it stand the names of pydantic's own types
-        told[key] = "is not text, a number, true, false, or a list of these" if key in told else _worded(key, fault)
+        if key not in told or (fault["type"] == "value_error" and key not in ours):
+            told[key] = _worded(key, fault, data)
+        elif key not in ours:
+            told[key] = "is not text, a number, true, false, or a list of these"
+        if fault["type"] == "value_error":
+            ours.add(key)
         if len(told) > most:
             break
     return told
@@ -93,11 +121,19 @@ def existing(key: Key, data: Any) -> Key:
     return key
 
 
-def _worded(key: Key, fault: ErrorDetails) -> str:
+def _worded(key: Key, fault: ErrorDetails, data: Mapping[str, Any]) -> str:
     if fault["type"] == "missing":
         return "is missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"is missing; one of {', '.join(KINDS)}"
+    if fault["type"] == "union_tag_invalid":
+        said = str(fault.get("ctx", {}).get("tag", ""))
+        near = get_close_matches(said[:100], KINDS, 1, 0.5)
+        return f"'{printable(said, 100)}' is none of {', '.join(KINDS)}" + (
+            f"; did you mean '{near[0]}'?" if near else ""
+        )
     if fault["type"] == "extra_forbidden":
-        known = _keys_of(key[:-1])
+        known = _keys_of(key[:-1], data)
         near = get_close_matches(key[-1][:100], known, 1, 0.5)
         return f"unknown key; did you mean '{near[0]}'?" if near else f"unknown key; known here: {', '.join(known)}"
     said = _KINDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
@@ -109,9 +145,11 @@ def _worded(key: Key, fault: ErrorDetails) -> str:
     return printable(said, 2 * _LONGEST)
 
 
-def _keys_of(path: Key) -> list[str]:
+def _keys_of(path: Key, data: Mapping[str, Any]) -> list[str]:
     """The keys that are known in a table."""
     model: type[BaseModel] | None = Job
+    if path[:1] == ("auth",) and len(path) == 2:
+        model, path = _kind_of(data["auth"][path[1]]), ()
     parts = iter(path)
     for part in parts:
         fields = model.model_fields if model is not None else {}

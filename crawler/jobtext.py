@@ -1,26 +1,37 @@
-"""Jobs as text: the effective job as TOML, what of it holds for one URL, and the commented file of `crawler init`.
+"""Jobs as text: the effective job as TOML, and what of it holds for one URL.
 
-Decides wording and layout only. Must not read or write files. Invariant: `dumps(job)` loads back to an equal job, and
-the template names every key of the model (tests hold both).
+Decides wording and layout only. Must not read or write files. Invariant: `dumps(job)` loads back to an equal job (a
+test holds it).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
+from crawler.addresses import loopback
+from crawler.bodytext import BODIES
 from crawler.hosts import Hosts
 from crawler.job import PACED, Job
+from crawler.jobauth import Auth, OAuth2Auth, PluginAuth
+from crawler.jobconnection import Ways
+from crawler.patterns import Patterns
 from crawler.perhost import Circuit, PerHost, Timeouts
 from crawler.places import dotted
 from crawler.redirect import harmless
 from crawler.retry import RetryPolicy
+from crawler.secretrefs import is_reference
 from crawler.urls import Url, origin, printable
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
+_SECRET = "***"
+
+# A table of the job or of a host, with what it is called where a value comes from it; the topmost stands first.
+Layers = Sequence[tuple[str, BaseModel]]
 
 
 def dumps(job: Job) -> str:
@@ -34,9 +45,9 @@ def to_toml(data: dict[str, Any]) -> str:
         f"{key} = {_value(value)}" for key, value in data.items() if not isinstance(value, dict) and value is not None
     ]
     for section, table in data.items():
-        if section == "hosts":
-            for pattern, overrides in table.items():
-                lines += _table(f"hosts.{_text(pattern)}", overrides)
+        if section in ("hosts", "auth"):
+            for name, inner in table.items():
+                lines += _table(f"{section}.{_key(name)}", inner)
         elif isinstance(table, dict):
             lines += _table(section, table)
     return "\n".join(lines) + "\n"
@@ -65,9 +76,115 @@ def effective(job: Job, url: Url, key: str) -> str:
             pattern = patterns.get(".".join(leaf if section == "limits" else (section, *leaf)))
             table = data["hosts"][pattern] if pattern is not None else data
             value = _at(table, leaf if pattern is not None and section == "limits" else (section, *leaf))
-            said = f"{dotted(leaf)} = {_value(value)}" if value is not None else f"# {dotted(leaf)}: no limit"
-            lines.append(f"{said:<40} # {_source(job, section, leaf, pattern)}")
-    return "\n".join([*lines, "", "[headers]", *_headers(job, patterns)]) + "\n"
+            lines.append(_line(dotted(leaf), value, _source(job, section, leaf, pattern), "no limit"))
+    matching = Patterns((pattern, pattern) for pattern in job.hosts).matching(netloc)
+    lines += ["", "[connection]", *_connection(_layers(job, matching, "connection"))]
+    lines += ["", "[request]", *_request(_layers(job, matching, "request"))]
+    lines += ["", "[headers]", *_headers(job, patterns)]
+    if expected := list(_expect(_layers(job, matching, "expect"))):
+        lines += ["", "[expect]", *expected]
+    return "\n".join([*lines, "", *_credential(job, url, netloc)]) + "\n"
+
+
+def _layers(job: Job, matching: Sequence[str], section: str) -> Layers:
+    """A section as the hosts say it, the most specific pattern first, and as the job does."""
+    hosts = [(f"hosts.{_text(pattern)}", getattr(job.hosts[pattern], section)) for pattern in matching]
+    return [*hosts, (section, getattr(job, section))]
+
+
+def _said(layers: Layers, name: str) -> tuple[Any, str]:
+    """The value of a key, and where it comes from."""
+    source, model = next(((at, model) for at, model in layers if name in model.model_fields_set), ("default", None))
+    model = model or layers[-1][1]
+    return model.model_dump(mode="json", by_alias=True)[_alias(model, name)], source
+
+
+def _alias(model: BaseModel, name: str) -> str:
+    return type(model).model_fields[name].alias or name
+
+
+def _connection(layers: Layers) -> Iterator[str]:
+    """The way that a request takes; what is neither said nor on by default is left out."""
+    environment = getattr(layers[-1][1], "trust_env", False)
+    for name in ("trust_env", *Ways.model_fields):
+        value, source = _said(layers[-1:] if name == "trust_env" else layers, name)
+        if name == "proxy":
+            yield _line(name, value, source, "that of the environment, if any" if environment else "none")
+        elif value not in (None, []) and (name, value) != ("trust_env", False):
+            unsafe = ": certificates are not checked" if (name, value) == ("verify", False) else ""
+            yield _line(name, value, source + unsafe)
+
+
+def _request(layers: Layers) -> Iterator[str]:
+    """What a row that says nothing itself asks for. Values that may be secrets are masked."""
+    body = next(
+        (
+            (at, _alias(said, name), getattr(said, name))
+            for at, said in layers
+            for name in type(said).model_fields
+            if _alias(said, name) in BODIES and getattr(said, name) is not None
+        ),
+        None,
+    )
+    method, source = _said(layers, "method")
+    if method is None:
+        method, source = ("POST", "since there is a body") if body is not None else ("GET", "default")
+    yield _line("method", method, source)
+    for kind in ("params", "cookies"):  # laid over each other by name
+        found = {key: at for at, said in reversed(layers) for key in getattr(said, kind)}
+        yield from (_line(dotted((kind, key)), _SECRET, at) for key, at in found.items())
+    if body is not None:
+        at, name, value = body
+        yield _line(name, value if name == "body_file" else _masked(value), at)
+    for name in ("accept_status", "decompress"):
+        yield _line(name, *_said(layers, name))
+    yield _line("idempotency_key", *_said(layers[-1:], "idempotency_key"))
+
+
+def _expect(layers: Layers) -> Iterator[str]:
+    for name in type(layers[-1][1]).model_fields:
+        value, source = _said(layers, name)
+        if source != "default":
+            yield _line(_alias(layers[-1][1], name), value, source)
+
+
+def _credential(job: Job, url: Url, netloc: str) -> Iterator[str]:
+    """The [auth] section that is bound to a URL, or why none is (authenticate.py holds the same rule)."""
+    bound = Patterns((pattern, (name, pattern)) for name, said in job.auth.items() for pattern in said.hosts)
+    found = bound.matching(netloc)
+    if not found:
+        yield f"# no credentials: no [auth] section is bound to {printable(netloc)}"
+        return
+    name, pattern = found[0]
+    said = job.auth[name]
+    if url.href.startswith("http:") and not said.allow_insecure and not loopback(url.host):
+        yield f"# no credentials: [auth.{name}] is bound to {_text(pattern)}, but does not go over plain http;"
+        yield "# use https, or say allow_insecure = true there"
+        return
+    yield f"{f'[auth.{name}]':<40} # bound to {_text(pattern)}"
+    yield from (f"{_key(key)} = {_value(value)}" for key, value in _auth(said).items())
+
+
+def _auth(said: Auth) -> dict[str, Any]:
+    """What a section says; references are no secrets, but what stands where one could may be one."""
+    data = said.model_dump(mode="json", by_alias=True, include=said.model_fields_set - {"hosts"})
+    for key in ("options",) if isinstance(said, PluginAuth) else ("params",) if isinstance(said, OAuth2Auth) else ():
+        data |= {key: _masked(data[key])} if key in data else {}
+    return data
+
+
+def _masked(value: Any) -> Any:
+    """Names and references stay, all else may be a secret."""
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return value if isinstance(value, str) and is_reference(value) else _SECRET
+
+
+def _line(key: str, value: Any, source: str, nothing: str = "none") -> str:
+    said = f"{key} = {_value(value)}" if value is not None else f"# {key}: {nothing}"
+    return f"{said:<40} # {source}"
 
 
 def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
@@ -102,7 +219,7 @@ def _headers(job: Job, patterns: Mapping[str, str]) -> list[str]:
         if kind == "headers":
             [(name, text)] = [pair for pair in job.hosts[pattern].headers.items() if pair[0].lower() == lowered]
             found[lowered] = (name, text, f"hosts.{_text(pattern)}")
-    shown = ((name, text if harmless({name: text}) else "***", source) for name, text, source in found.values())
+    shown = ((name, text if harmless({name: text}) else _SECRET, source) for name, text, source in found.values())
     return [f"{f'{_key(name)} = {_text(text)}':<40} # {source}" for name, text, source in shown]
 
 
@@ -128,88 +245,3 @@ def _value(value: Any) -> str:
             return f"[{', '.join(_value(item) for item in value)}]"
         case _:
             return str(value)
-
-
-def template(name: str) -> str:
-    """A job file to begin with: what is needed first, every other key commented out with its default."""
-    return _TEMPLATE.replace("@NAME@", name)
-
-
-_TEMPLATE = """\
-# Run it: crawler run @NAME@.toml     Check it: crawler check @NAME@.toml
-# Commented lines show the defaults. Times are written "2s", "5m"; sizes "64MiB"; rates "10/s", "6/min".
-
-name = "@NAME@"                           # state and results go to output/@NAME@
-# extends = "base.toml"                  # merged below this file
-
-[input]                                  # one or more sources, read as the run goes
-urls = ["https://example.org/"]
-# files = ["urls.txt", "rows.csv.gz"]    # .txt, .csv, .tsv, .jsonl, each also .gz or .zst; "-" is stdin
-# column = "url"                         # the column of a table that holds the URL
-# template = "https://api.example.org/items?page={page}"
-# vars = { page = "1..500" }             # ranges ("1..500", "001..500", "0..100 step 10") or lists
-# dedupe = true                          # a URL that is named twice is fetched once
-
-[request]                                # what rows of a table do not say themselves
-# method = "GET"
-# base_url = "https://api.example.org/v1/"
-# contact = "https://example.org/bot"    # or "me@example.org", yours: every site sees it in the User-Agent
-# headers = { Accept-Language = "en" }
-# params = { lang = "en" }               # appended to every URL
-# json = { key = "value" }               # a JSON body; or
-# body = "text"                          # a plain one
-# accept_status = ["2xx"]                # what counts as success: "200", "2xx", "200-299"
-
-[limits]
-# workers = 64                           # requests under way at once
-# rate = "200/s"                         # the whole job; no limit by default
-# per_host = 8                           # requests under way at one host; all of its ports count as one
-rate_per_host = "5/s"                    # no limit by default: be kind to sites that are not yours
-# burst_per_host = 1                     # so many may follow each other at once after a pause
-# delay_per_host = "0s"                  # at least so long between two requests to one host
-# politeness = "host"                    # what shares one pace: "host", "domain" (example.org with all below), "ip"
-# adaptive = true                        # ask hosts that say 429 or get slow less, and carefully more again
-# min_rate_per_host = "6/min"            # but no less than this
-# robots = "ignore"                      # or "obey": robots.txt, its Crawl-delay included
-# crawl_delay_max = "1m"                 # a longer Crawl-delay counts as this
-# bandwidth = "20MiB/s"                  # bytes of bodies, the whole job; no limit by default
-# bandwidth_per_host = "2MiB/s"          # the same for one host
-# memory = "1GiB"                        # while the process takes more nothing new begins; no limit by default
-# max_body = "1GiB"                      # after decompression
-# max_redirects = 20
-
-[timeouts]
-# connect = "5s"
-# read = "15s"                           # silence before the answer or within the body
-# total = "5m"                           # one attempt
-# stall = "30s"                          # a body slower than min_speed for so long is given up
-# min_speed = "10B/s"
-
-[retry]
-# attempts = 5
-# backoff = { initial = "0.5s", factor = 2.0, max = "2m", jitter = "full" }   # or jitter = "none"
-# statuses = [408, 425, 429, 500, 502, 503, 504]
-# retry_after_max = "1h"                 # the longest Retry-After that is obeyed
-
-[breaker]
-# failures = 10                          # in a row (connect, timeout, 5xx), then a host is only probed
-# give_up = "15m"                        # still broken then: its requests end as host-dead, for `crawler retry`
-
-[connection]
-# keepalive = "30s"                      # an idle connection is kept so long
-# dns_ttl = "1m"                         # an address is remembered so long
-# resolve = { "example.org" = "192.0.2.7", "example.org:8080" = "[2001:db8::7]:80" }   # instead of asking DNS
-# allow_private = false                  # may redirects and names lead to loopback, private or metadata addresses
-
-[output]
-# dir = "output"
-# records = "jsonl"                      # one line for each input
-# bodies = "files"                       # or "none": only sizes and digests are kept
-# layout = "hash"                        # by sha256; or "mirror": host/path; or a template: "{host}/{stem}{ext}"
-# headers_in_record = false              # response headers in each record
-
-# [hosts."*.example.org"]                # what is other for some hosts: any limit that counts per host, and these
-# per_host = 2                           # `crawler check FILE --for URL` tells what holds where
-# headers = { X-Token = "secret" }
-# retry = { attempts = 2 }               # likewise timeouts = { read = "1m" }, breaker = { give_up = "1h" }
-"""

@@ -8,11 +8,12 @@ Hot types are plain slots classes: at 10^4 a second a frozen dataclass costs six
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from crawler.errors import Reason
+from crawler.routes import DIRECT, Route
 
 
 class Place(NamedTuple):
@@ -26,7 +27,10 @@ class Place(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One input as its source gave it: nothing is resolved, canonicalised or checked yet."""
+    """One input as its source gave it: nothing is resolved, canonicalised or checked yet.
+
+    At most one of json, form, multipart, body and body_file is given; their paths are as they were written.
+    """
 
     place: Place
     url: str
@@ -34,9 +38,14 @@ class Row(NamedTuple):
     headers: Mapping[str, str] | None = None
     params: Mapping[str, str | list[str]] | None = None
     json: Any = None
+    form: Mapping[str, str | list[str]] | None = None
+    multipart: tuple[Field, ...] | None = None
     body: str | None = None
+    body_file: str | None = None
+    cookies: Mapping[str, str] | None = None
     filename: str | None = None
     sha256: str | None = None
+    send: tuple[str | bytes, ...] | None = None
     input: Mapping[str, Any] | None = None
 
 
@@ -46,6 +55,56 @@ class BadRow(NamedTuple):
     place: Place
     text: str
     error: str
+
+
+class FileBody(NamedTuple):
+    """A body that stands in a file, read anew with each attempt."""
+
+    path: str
+
+
+class Field(NamedTuple):
+    """One part of a multipart body (RFC 7578): a text `value`, or the content of the file at `path`."""
+
+    name: str
+    value: str | None = None
+    path: str | None = None
+    filename: str | None = None
+    content_type: str | None = None
+
+
+class Multipart(NamedTuple):
+    """A multipart/form-data body; its boundary is chosen anew with each attempt."""
+
+    fields: tuple[Field, ...]
+
+
+class Messages(NamedTuple):
+    """What is sent over a WebSocket, as texts and binary messages, each time it is connected."""
+
+    parts: tuple[str | bytes, ...]
+
+
+Content = bytes | FileBody | Multipart | Messages
+
+
+class Page(NamedTuple):
+    """Which page of a series: its number from 1, the sha256 of the page before it."""
+
+    number: int
+    before: str | None = None
+
+
+class Captured(NamedTuple):
+    """What came of a capture so far, over all its connections: frames, bytes of their payload, seconds connected.
+
+    `over`: no more is wanted.
+    """
+
+    frames: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    over: bool = False
 
 
 class Request:
@@ -60,6 +119,7 @@ class Request:
     __slots__ = (
         "attempt",
         "body",
+        "captured",
         "error",
         "filename",
         "foreign",
@@ -70,11 +130,15 @@ class Request:
         "id",
         "input",
         "method",
+        "page",
         "place",
+        "referrer",
         "robots",
+        "rounds",
         "seed",
         "sha256",
         "url",
+        "warning",
     )
 
     def __init__(
@@ -85,13 +149,15 @@ class Request:
         *,
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Content | None = None,
         filename: str | None = None,
         sha256: str | None = None,
         input: Mapping[str, Any] | None = None,
         place: Place | None = None,
         attempt: int = 1,
         error: str | None = None,
+        page: Page | None = None,
+        referrer: str | None = None,
     ) -> None:
         self.id = id
         self.url = url
@@ -107,12 +173,26 @@ class Request:
         self.place = place
         self.attempt = attempt
         self.error = error
+        self.page = page
+        self.referrer = referrer  # the URL that led to this one
         self.hops: tuple[str, ...] = ()
         self.foreign = False  # a hop led to another origin than the seed's
+        self.warning: str | None = None  # what its record should tell whatever its end
+        self.rounds = 0  # how often the request at this URL was sent back for credentials
+        self.captured: Captured | None = None  # of a WebSocket (method WEBSOCKET)
         self.robots: str | None = None  # the origin whose robots.txt this asks for: no input, and never recorded
 
     def __repr__(self) -> str:
         return f"<Request {self.id} {self.method} {self.url} attempt={self.attempt} hops={len(self.hops)}>"
+
+
+class Sending(Protocol):
+    """A body that is sent in pieces; `length` in bytes is known before."""
+
+    length: int
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body from its start; may be asked for once more. Raises OSError where a file cannot be read."""
 
 
 class Message(NamedTuple):
@@ -125,9 +205,13 @@ class Message(NamedTuple):
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes | Sending | None = None
     trusted: bool = False
     bare: bool = False
+    route: Route = DIRECT
+
+    def __repr__(self) -> str:
+        return f"<Message {self.method} headers={sorted(self.headers)}>"
 
 
 class Body(NamedTuple):
@@ -158,9 +242,27 @@ def milliseconds(seconds: float) -> float:
 
 
 class Fetched:
-    """The server answered and the body arrived whole; whether the status is a success is for `settle` to say."""
+    """The server answered and the body arrived whole; whether the status is a success is for `settle` to say.
 
-    __slots__ = ("body", "headers", "length_checked", "request", "request_id", "status", "timing", "warning")
+    `again`: the request is to be sent once more with another credential. `next_url`: where the next page is.
+    `lent`: the query parameters ("name=value", decoded) that a credential had added to the URL.
+    """
+
+    __slots__ = (
+        "again",
+        "body",
+        "challenges",
+        "charset",
+        "headers",
+        "length_checked",
+        "lent",
+        "next_url",
+        "request",
+        "request_id",
+        "status",
+        "timing",
+        "warning",
+    )
 
     def __init__(
         self,
@@ -182,15 +284,21 @@ class Fetched:
         self.timing = timing
         self.length_checked = length_checked  # False: ended by the close of the connection, so nobody can tell
         self.warning = warning
+        self.again = False
+        self.lent: Collection[str] = ()
+        self.challenges: Sequence[str] = ()  # the WWW-Authenticate lines of a 401
+        self.charset: str | None = None
+        self.next_url: str | None = None
 
 
 class Failed:
     """No usable answer: `reason` names the class of fault, `error` is a sentence for people.
 
-    `timing` is None where nothing was sent.
+    `timing` is None where nothing was sent; `final`: another attempt is of no use, whatever else says so. `frames`
+    came in this attempt, and are kept. `wait`: seconds before which another attempt can only fail, where that is known.
     """
 
-    __slots__ = ("error", "reason", "request", "request_id", "status", "timing")
+    __slots__ = ("error", "final", "frames", "reason", "request", "request_id", "status", "timing", "wait")
 
     def __init__(
         self,
@@ -200,7 +308,14 @@ class Failed:
         error: str,
         timing: Timing | None,
         status: int | None = None,
+        *,
+        final: bool = False,
+        frames: int = 0,
+        wait: float | None = None,
     ) -> None:
+        self.final = final
+        self.frames = frames
+        self.wait = wait
         self.request = request
         self.request_id = request_id
         self.reason = reason
@@ -237,9 +352,11 @@ class Elapsed:
 class Record:
     """One line of the records: the end of one input. Field order here is the order in the file.
 
-    `change`, `referrer` and `fields` are for runs that compare, crawl and extract; a list has depth 0 and no referrer.
-    `body` is a path relative to the run's folder; `reason` a stable slug, None when the outcome is `fetched`;
-    `started_at` ISO 8601 UTC of the last attempt; `bytes` after decoding.
+    A list has depth 0; `page` counts from 1 where pages are followed, `referrer` is the page before. `body` is a path
+    relative to the run's folder; `reason` a stable slug, None when the outcome is `fetched`; `started_at` ISO 8601 UTC
+    of the last attempt; `bytes` after decoding, of a WebSocket those of all its `frames`.
+
+    At most 29 fields: beyond, CPython gives each instance a dict of five times the size (a test holds it).
     """
 
     id: int
@@ -254,18 +371,19 @@ class Record:
     started_at: str | None
     elapsed_ms: Elapsed | None
     bytes: int | None
+    frames: int | None
     sha256: str | None
     content_type: str | None
+    charset: str | None
     headers: Mapping[str, str] | None
     etag: str | None
     last_modified: str | None
-    change: str | None
     depth: int
+    page: int | None
     referrer: str | None
     length_checked: bool | None
     request_id: str | None
     input: Mapping[str, Any] | None
-    fields: Mapping[str, Any] | None
     place: str | None
     warning: str | None
     error: str | None

@@ -22,7 +22,15 @@ from crawler.units import Duration
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 # The server surely never saw the request, or says by its status that it did nothing.
 _NOT_SENT = frozenset(
-    {Reason.DNS_FAILED, Reason.DNS_NOT_FOUND, Reason.CONNECT_REFUSED, Reason.CONNECT_FAILED, Reason.CONNECT_TIMEOUT}
+    {
+        Reason.DNS_FAILED,
+        Reason.DNS_NOT_FOUND,
+        Reason.CONNECT_REFUSED,
+        Reason.CONNECT_FAILED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.PROXY_REFUSED,
+        Reason.AUTH_UNAVAILABLE,
+    }
 )
 _REFUSED = frozenset({425, 429, 503})
 _SECONDS = re.compile(r"\s*(\d{1,15})\s*(?:[,;].*)?\Z", re.ASCII | re.DOTALL)
@@ -68,6 +76,13 @@ class RetryPolicy(BaseModel):
 
     attempts: int = Field(5, ge=1, le=1000)
     backoff: Backoff = Backoff()
+    methods: tuple[Literal["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"], ...] = (
+        "GET",
+        "HEAD",
+        "OPTIONS",
+        "PUT",
+        "DELETE",
+    )
     statuses: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
     retry_after_max: Duration = Field(3600.0, ge=0)
 
@@ -92,7 +107,9 @@ class RetryPolicy(BaseModel):
             tries = POLICY[reason].tries
         if attempt >= (self.attempts if tries is None else min(tries, self.attempts)):
             return False
-        return method in REPEATABLE or reason in _NOT_SENT or (reason is Reason.STATUS and status in _REFUSED)
+        if method == "WEBSOCKET":  # whether it is connected again, [websocket] reconnect says
+            return True
+        return method in self.methods or reason in _NOT_SENT or (reason is Reason.STATUS and status in _REFUSED)
 
 
 def retry_after(value: str | None, date: str | None, wall_now: float) -> float | None:

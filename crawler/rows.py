@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from crawler.model import Place, Request
+from crawler.model import Content, Field, FileBody, Messages, Multipart, Page, Place, Request
 
 
 class NewRow:
@@ -32,12 +32,16 @@ def more_of(request: Request) -> str | None:
     if request.method != "GET":
         more["m"] = request.method
     if request.body is not None:
-        more["b"] = request.body.decode("latin-1")
+        key, more[key] = _written(request.body)
     for key, value in (("h", request.headers), ("f", request.filename), ("s", request.sha256), ("i", request.input)):
         if value is not None:
             more[key] = value
     if request.error is not None:
         more["e"] = request.error
+    if request.page is not None:
+        more["g"] = tuple(request.page)
+    if request.referrer is not None:
+        more["r"] = request.referrer
     if request.place is not None:
         more["p"] = tuple(request.place)  # orjson knows no named tuples
     return orjson.dumps(more).decode() if more else None
@@ -48,18 +52,43 @@ def request_from(home: str, number: int, attempt: int, url: str, more: str | Non
     if more is None:
         return Request(number, url, home, attempt=attempt)
     said = orjson.loads(more)
-    body = said.get("b")
     return Request(
         number,
         url,
         home,
         method=said.get("m", "GET"),
         headers=said.get("h"),
-        body=body.encode("latin-1") if body is not None else None,
+        body=_read(said),
         filename=said.get("f"),
         sha256=said.get("s"),
         input=said.get("i"),
         place=Place(*said["p"]) if "p" in said else None,
+        page=Page(*said["g"]) if "g" in said else None,
+        referrer=said.get("r"),
         attempt=attempt,
         error=said.get("e"),
     )
+
+
+def _written(body: Content) -> tuple[str, Any]:
+    """The key of a body's kind, and what is kept of it."""
+    match body:
+        case bytes():
+            return "b", body.decode("latin-1")
+        case FileBody(path):
+            return "bf", path
+        case Multipart(fields):
+            return "bm", [tuple(field) for field in fields]
+        case Messages(parts):
+            return "bw", [part if isinstance(part, str) else [part.decode("latin-1")] for part in parts]
+
+
+def _read(said: dict[str, Any]) -> Content | None:
+    if "b" in said:
+        text: str = said["b"]
+        return text.encode("latin-1")
+    if "bf" in said:
+        return FileBody(said["bf"])
+    if "bw" in said:
+        return Messages(tuple(part if isinstance(part, str) else part[0].encode("latin-1") for part in said["bw"]))
+    return Multipart(tuple(Field(*field) for field in said["bm"])) if "bm" in said else None

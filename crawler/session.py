@@ -1,56 +1,39 @@
-"""The wire: one pooled aiohttp session, behind a seam that a second transport could fill as well.
+"""The wire: one pool of connections for each route, behind a seam that a second transport could fill as well.
 
 Does: send one request (one hop), hand back status, headers and pieces of the body as they came (not decoded).
 Must not know jobs, retries, files or what a status means. Invariant: aiohttp's types and exceptions end here; every
-trouble of the wire leaves as TransportError with a Reason, only bugs and cancellation pass as they are. The session
-carries no credentials, cookies or redirects: those are decided per hop, above; where it may connect to, by guard.
+trouble of the wire leaves as TransportError with a Reason, only bugs and cancellation pass as they are. No connection
+serves two routes; credentials, cookies and redirects are decided per hop, above; where it may connect to, by guard.
 """
 
 from __future__ import annotations
 
-import errno
-import socket
-import ssl
 from collections.abc import Mapping
-from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import http_exceptions
-from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 
 from crawler.errors import Reason
-from crawler.guard import REAL_WAIT, Attempt, Blocked, Guard, current, guarded_socket
-from crawler.model import Message, Timing, milliseconds
+from crawler.guard import Attempt, Guard, current
+from crawler.handshakes import refused
+from crawler.model import Message, Timing
+from crawler.pools import Pools
 from crawler.resolver import Lookup
 from crawler.retry import REPEATABLE
+from crawler.routes import DIRECT, Proxy
+from crawler.urls import printable
 from crawler.watch import Phase, Transfer
-from crawler.wire import Wire
+from crawler.wirefaults import TransportError, translate
 
-if TYPE_CHECKING:
-    from aiohttp.client import ClientTimeout
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.tracing import Trace
-
-# A certificate's fault as OpenSSL numbers it (x509_vfy.h).
-_EXPIRED = {9, 10}
-_WRONG_NAME = {62, 63, 64}
-
-
-class TransportError(Exception):
-    """The wire gave no usable answer: `reason` and a sentence."""
-
-    def __init__(self, reason: Reason, error: str) -> None:
-        super().__init__(error)
-        self.reason = reason
-        self.error = error
+__all__ = ["Answer", "Session", "SessionSettings", "TransportError"]
 
 
 class SessionSettings(NamedTuple):
-    """What the pool needs to know: connections open at once, seconds an idle one is kept, seconds a name is cached.
+    """What the pools need to know: connections open at once in each, seconds an idle one is kept, seconds a name is
+    cached.
 
     `headers` go to whatever origin, so none of them may be a credential. `pins` as `addresses.parse_pins` reads them;
     `allow_private` lifts the guard from all addresses.
@@ -64,57 +47,13 @@ class SessionSettings(NamedTuple):
     allow_private: bool = False
 
 
-class _Resolver(AbstractResolver):
-    """The guard as aiohttp wants to ask it."""
-
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._guard.addresses(host, port)
-        return [ResolveResult(hostname=host, host=to, port=at, family=of, proto=0, flags=0) for to, at, of in found]
-
-    async def close(self) -> None: ...  # the session closes the guard
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Times new connections without aiohttp's TraceConfig, which costs 30-50 us a request."""
-
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: ClientTimeout,  # noqa: ASYNC109
-    ) -> aiohttp.connector.Connection:
-        attempt = current.get()
-        started = monotonic()
-        attempt.transfer.enter(Phase.CONNECT, started)
-        connection = await super().connect(req, traces, timeout)
-        connected = monotonic()
-        attempt.transfer.enter(Phase.ANSWER, connected)
-        if connected - started > REAL_WAIT:  # else it came from the pool
-            attempt.timing.connect = milliseconds(connected - started)
-        return connection
-
-    async def _create_connection(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: ClientTimeout,  # noqa: ASYNC109
-    ) -> ResponseHandler:
-        current.get().fresh = True
-        return await super()._create_connection(req, traces, timeout)
-
-
 class Answer:
     """The head of a response; `read` gives the body in pieces, b"" at its end. Close it unless read to the end."""
 
-    __slots__ = ("_content", "_response", "headers", "length", "length_checked", "status")
+    __slots__ = ("_content", "headers", "length", "length_checked", "response", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+        self.response = response  # for who goes on with its connection (channel)
         self._content = response.content
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -128,7 +67,11 @@ class Answer:
         """All Content-Encoding lines as one list (RFC 9110 5.3)."""
         if "Content-Encoding" not in self.headers:
             return None
-        return ", ".join(self._response.headers.getall("Content-Encoding")) or None
+        return ", ".join(self.response.headers.getall("Content-Encoding")) or None
+
+    def all(self, name: str) -> list[str]:
+        """The values of every header of that name, in their order."""
+        return list(self.response.headers.getall(name, ()))
 
     async def read(self) -> bytes:
         """The next piece of the body. Raises TransportError."""
@@ -139,11 +82,11 @@ class Answer:
 
     def close(self) -> None:
         """Drop the connection: the rest of the body is not wanted."""
-        self._response.close()
+        self.response.close()
 
 
 class Session:
-    """One connection pool. An async context manager; must be entered in a running loop.
+    """The pools of all routes. An async context manager; must be entered in a running loop.
 
     Requests go out through `Wire`, without the detour through `ClientSession.request`: its cookies, redirects, proxies
     and timers are all decided elsewhere here, and passing through them costs 23 of 77 us a request. `test_session`
@@ -158,20 +101,12 @@ class Session:
     async def __aenter__(self) -> Session:
         settings = self._settings
         self._guard = Guard(settings.connections, settings.dns_ttl, settings.pins, self._lookup)
-        self._connector = _Connector(
-            limit=settings.connections,
-            limit_per_host=0,  # the frontier counts per host; a second count could only disagree
-            keepalive_timeout=settings.keepalive,
-            use_dns_cache=False,  # a second memory could only disagree
-            resolver=_Resolver(self._guard),
-            socket_factory=guarded_socket,
-        )
-        self._session = aiohttp.ClientSession(connector=self._connector, cookie_jar=aiohttp.DummyCookieJar())
-        self._wire = Wire(self._session, CIMultiDict(settings.headers))
+        self._pools = Pools(self._guard, settings.connections, settings.keepalive, CIMultiDict(settings.headers))
+        self._direct = self._pools.direct
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._pools.close()
         await self._guard.close()
 
     async def address_of(self, host: str) -> str | None:
@@ -180,90 +115,46 @@ class Session:
 
     async def send(self, message: Message, transfer: Transfer, timing: Timing) -> Answer:
         """Send one message and wait for the head of the answer. Raises TransportError."""
-        attempt = Attempt(transfer, timing, message.trusted or self._settings.allow_private)
+        body = message.body
+        then = Phase.ANSWER if body is None or isinstance(body, bytes) else Phase.SEND
+        attempt = Attempt(transfer, timing, message.trusted or self._settings.allow_private, then)
         current.set(attempt)
+        pool = self._direct if message.route is DIRECT else await self._pools.opened(message.route)
+        pool.users += 1
         try:
             try:
-                response = await self._wire.send(message)
+                response = await pool.wire.send(message, transfer)
             except aiohttp.ClientConnectorError:  # nothing was sent
                 raise
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
                 if attempt.fresh or message.method not in REPEATABLE:
                     raise
                 # The pooled connection was closed by the server as we took it (RFC 9112 9.3.1): once more, on another.
-                response = await self._wire.send(message)
+                response = await pool.wire.send(message, transfer)
         except (aiohttp.ClientError, OSError, ValueError, http_exceptions.HttpProcessingError) as error:
             raise translate(error, "before the answer") from error
+        finally:
+            pool.users -= 1
+        if pool.wire.proxy is not None and pool.wire.asks_proxy(message.url):
+            _check_proxy(pool.wire.proxy, response)
         if (response.version is not None and response.version.major != 1) or not 100 <= response.status <= 999:
             response.close()
             raise TransportError(Reason.BAD_RESPONSE, f"not a status line of HTTP/1.x: status {response.status}")
         return Answer(response)
 
 
-def translate(error: Exception, when: str) -> TransportError:
-    """An exception of aiohttp or the socket layer as a Reason with a sentence."""
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Blocked):
-        return TransportError(Reason.BLOCKED_ADDRESS, str(error.os_error))
-    reason = _reason(error)
-    text = str(error) or type(error).__name__
-    return TransportError(reason, f"{reason.value} {when}: {text[:300]}")
+def _check_proxy(proxy: Proxy, response: aiohttp.ClientResponse) -> None:
+    """Raise TransportError where the answer to a request that a proxy should pass on is surely the proxy's own.
 
-
-def _reason(error: Exception) -> Reason:
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return _dns_reason(error.os_error)
-        case aiohttp.ClientConnectorCertificateError():
-            return _certificate_reason(error.certificate_error)
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return Reason.TLS_PROTOCOL
-        case aiohttp.ClientPayloadError():
-            return _payload_reason(error)
-        case aiohttp.ServerTimeoutError():
-            return Reason.READ_TIMEOUT
-        case aiohttp.ClientConnectorError():
-            return _connect_reason(error)
-        case aiohttp.ClientResponseError() | http_exceptions.HttpProcessingError():
-            return Reason.BAD_RESPONSE
-        case aiohttp.ServerDisconnectedError() if isinstance(error.message, http_exceptions.HttpProcessingError):
-            return Reason.BAD_RESPONSE
-        case aiohttp.ClientConnectionError() | OSError():
-            return Reason.CONNECTION_RESET
-        case ValueError():  # aiohttp.InvalidURL among others
-            return Reason.BAD_INPUT
-    return Reason.BAD_RESPONSE
-
-
-def _dns_reason(error: OSError) -> Reason:
-    # EAI_NODATA is a glibc extension (a name without addresses).
-    absent = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-    return Reason.DNS_NOT_FOUND if isinstance(error, socket.gaierror) and error.errno in absent else Reason.DNS_FAILED
-
-
-def _certificate_reason(error: Exception) -> Reason:
-    code = getattr(error, "verify_code", None)
-    if code in _EXPIRED:
-        return Reason.TLS_EXPIRED
-    if code in _WRONG_NAME:
-        return Reason.TLS_HOSTNAME
-    return Reason.TLS_UNTRUSTED
-
-
-def _payload_reason(error: aiohttp.ClientPayloadError) -> Reason:
-    """A body that ended early is `truncated`; a framing no server may send is `bad-response`."""
-    cause = error.__cause__
-    if isinstance(cause, http_exceptions.TransferEncodingError) and "Not enough data" not in str(cause):
-        return Reason.BAD_RESPONSE
-    return Reason.TRUNCATED
-
-
-def _connect_reason(error: aiohttp.ClientConnectorError) -> Reason:
-    number, text = error.os_error.errno, str(error.os_error)
-    # Happy eyeballs joins several failures into one text without an errno.
-    if number == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in text:
-        return Reason.CONNECT_REFUSED
-    if number == errno.ETIMEDOUT:
-        return Reason.CONNECT_TIMEOUT
-    if number in (errno.ECONNRESET, errno.EPIPE):
-        return Reason.CONNECTION_RESET
-    return Reason.CONNECT_FAILED
+    Other failures of its own (502, 504) cannot be told from the site's, and stay statuses.
+    """
+    headers = response.headers
+    if response.status == 407:
+        schemes = [value.split(" ")[0] for value in headers.getall("Proxy-Authenticate", [])]
+        reason, told = Reason.PROXY_AUTH, refused(proxy, schemes)
+    elif (cause := headers.get("X-Squid-Error")) is not None:
+        reason, told = Reason.PROXY_FAILED, f"the proxy {proxy} says {response.status} {printable(cause, 100)}"
+    else:
+        return
+    response.close()
+    raise TransportError(reason, told)

@@ -12,13 +12,16 @@ import csv
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs
 
 import orjson
 
+from crawler.bodytext import BODIES, BadContent, cookies_of, fields_of, loaded, pairs_of, path_of
+from crawler.capture import messages_of
 from crawler.model import BadRow, Place, Row
+from crawler.urls import over_http
 
 LIMIT = 1024 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -94,17 +97,22 @@ def row_of(place: Place, cells: dict[str, Any], column: str, *, native: bool = F
             raise BadCell(f"has no column '{column}'" if url is None else f"the column '{column}' is not a text")
         if (fault := _url_fault(url := url.strip())) is not None:
             raise BadCell(f"column '{column}': {fault}")
+        send = None
+        if "send" in cells and over_http(url) is not None:  # else it is a column like any other
+            cell = cells.pop("send")
+            send = None if cell in (None, "") else messages_of(cell)
         if _READERS.keys().isdisjoint(cells):
-            return Row(place, url, input=cells or None)
+            return Row(place, url, send=send, input=cells or None)
         ours: dict[str, Any] = {"json": cells.pop("json", None)} if native else {}  # any JSON value, "" as well
         for name, read in _READERS.items():
             if name in cells:
                 cell = cells.pop(name)
                 ours[name] = None if cell in (None, "") else read(cell)
-        if ours.get("json") is not None and ours.get("body") is not None:
-            raise BadCell("has both json and body; one request has one body")
-        return Row(place, url, **ours, input=cells or None)
-    except BadCell as error:
+        bodies = [name for name in BODIES if ours.get(name) is not None]
+        if len(bodies) > 1:
+            raise BadCell(f"has both {bodies[0]} and {bodies[1]}; one request has one body")
+        return Row(place, url, **ours, send=send, input=cells or None)
+    except (BadCell, BadContent) as error:
         return BadRow(place, url if isinstance(url, str) else "", str(error))
 
 
@@ -185,40 +193,12 @@ def _method(cell: Any) -> str:
 
 
 def _headers(cell: Any) -> Mapping[str, str]:
-    value = _load("headers", cell)
+    value = loaded("headers", cell)
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise BadCell("headers is not a JSON object of texts")
     for name, text in value.items():
         check_header(name, text)
     return value
-
-
-def _params(cell: Any) -> Mapping[str, str | list[str]]:
-    if isinstance(cell, str) and not cell.lstrip().startswith("{"):
-        try:
-            return {**parse_qs(cell.strip().removeprefix("?"), keep_blank_values=True, errors="strict")}
-        except ValueError:
-            raise BadCell("params is not a query string in UTF-8") from None
-    value = _load("params", cell)
-    if not isinstance(value, dict):
-        raise BadCell("params is neither a JSON object nor a query string")
-    return {
-        name: [_param(name, one) for one in item] if isinstance(item, list) else _param(name, item)
-        for name, item in value.items()
-    }
-
-
-def _param(name: str, value: Any) -> str:
-    if value is None or isinstance(value, (dict, list)):
-        raise BadCell(f"params: {name[:60]!r} is neither a text nor a number nor a list of them")
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _load(column: str, cell: Any) -> Any:
-    try:
-        return orjson.loads(cell) if isinstance(cell, str) else cell
-    except orjson.JSONDecodeError as error:
-        raise BadCell(f"{column} is not JSON: {error}") from None
 
 
 def _body(cell: Any) -> str:
@@ -242,9 +222,13 @@ def _sha256(cell: Any) -> str:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "method": _method,
     "headers": _headers,
-    "params": _params,
-    "json": lambda cell: _load("json", cell),
+    "params": partial(pairs_of, "params"),
+    "json": partial(loaded, "json"),
+    "form": partial(pairs_of, "form"),
+    "multipart": fields_of,
     "body": _body,
+    "body_file": path_of,
+    "cookies": cookies_of,
     "filename": _filename,
     "sha256": _sha256,
 }

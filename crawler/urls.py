@@ -18,6 +18,7 @@ MAX_LENGTH = 16 * 1024
 # What the WHATWG parser would silently drop or encode, though in a list it is always a mistake.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_WEBSOCKET = re.compile(r"\s*ws(s?):", re.IGNORECASE)
 # Of `//user:password@`, and of `http:user:password@` or `user:password@` where the text begins so.
 _USERINFO = re.compile(r"(\A\s*[^\s/\\?#@:]+:[/\\]*|[/\\]{2})[^/\\?#]+@")
 
@@ -68,6 +69,17 @@ def with_params(href: str, params: Mapping[str, object]) -> str:
     return head + separator + "&".join(pairs) + hash_ + fragment
 
 
+def over_http(text: str) -> str | None:
+    """The http(s) URL at which a ws(s) URL is asked for (RFC 6455 4.1); None for any other text."""
+    found = _WEBSOCKET.match(text)
+    return f"http{found[1]}:{text[found.end() :]}" if found else None
+
+
+def as_websocket(href: str) -> str:
+    """The ws(s) URL that is asked for at a canonical http(s) URL."""
+    return "ws" + href.removeprefix("http")
+
+
 def origin(href: str) -> tuple[str, str]:
     """Scheme and host with port of a canonical URL: what credentials are bound to."""
     parts = urlsplit(href)
@@ -85,6 +97,11 @@ def hostname(href: str) -> str:
     """The host of a canonical http(s) URL, without its port."""
     host, colon, port = netloc(href).rpartition(":")
     return host if colon and port.isdigit() else netloc(href)
+
+
+def has_userinfo(text: str) -> bool:
+    """Does a Location or link name a user, perhaps with a password."""
+    return "@" in text and _USERINFO.search(text) is not None
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -31,6 +31,10 @@ class Phase(IntEnum):
     ANSWER = 1  # sent, waiting for the head of the answer
     BODY = 2  # reading the body
     STORE = 3  # our own disk is slow: no time limit but the total
+    SEND = 4  # before ANSWER: our body goes out
+
+
+_SENDING = (Phase.SEND, Phase.ANSWER)
 
 
 class Transfer:
@@ -38,6 +42,7 @@ class Transfer:
 
     __slots__ = (
         "bytes",
+        "endless",
         "last_at",
         "limits",
         "mark_at",
@@ -48,6 +53,7 @@ class Transfer:
         "phase",
         "since",
         "started",
+        "uploaded",
         "url",
     )
 
@@ -59,21 +65,27 @@ class Transfer:
         self.started = now
         self.since = now  # of the phase
         self.bytes = 0
-        self.last_at = now  # when the last bytes came
+        self.uploaded = 0  # bytes of our body; `bytes` are those of the answer's
+        self.last_at = now  # when the last bytes came, or went
         self.mark_bytes = 0
         self.mark_at = now
         self.overdue: tuple[Reason, str] | None = None
+        self.endless = False  # nobody knows when it ends: a run that stops does not wait for it
         self.on_sent: Callable[[float], None] | None = None  # told when the request goes onto the wire
 
     def enter(self, phase: Phase, now: float) -> None:
-        """The transfer goes on to `phase`; a stay in STORE is taken out of the peer's time, which goes on after it."""
+        """The transfer goes on to `phase`; a stay in STORE is taken out of the peer's time, which goes on after it.
+
+        Who sends a body goes from CONNECT or ANSWER to SEND, from there to STORE and back while its file is read, and
+        then to ANSWER.
+        """
         if self.phase == Phase.STORE:
             self.last_at += now - self.since
             self.mark_at += now - self.since
         elif phase != Phase.STORE:
             self.last_at = self.mark_at = now
-            self.mark_bytes = self.bytes
-            if phase == Phase.ANSWER and self.on_sent is not None:
+            self.mark_bytes = self.uploaded if phase == Phase.SEND else self.bytes
+            if self.on_sent is not None and phase in _SENDING and self.phase not in _SENDING:
                 self.on_sent(now)
         self.phase = phase
         self.since = now
@@ -81,6 +93,11 @@ class Transfer:
     def received(self, count: int, now: float) -> None:
         """`count` bytes of the body arrived."""
         self.bytes += count
+        self.last_at = now
+
+    def sent(self, count: int, now: float) -> None:
+        """The peer took `count` bytes of our body."""
+        self.uploaded += count
         self.last_at = now
 
     def judge(self, now: float) -> tuple[Reason, str] | None:
@@ -93,20 +110,23 @@ class Transfer:
         if self.phase == Phase.ANSWER and now - self.since >= limits.read:
             return Reason.READ_TIMEOUT, f"no answer after {limits.read:g} s (timeouts.read)"
         if self.phase == Phase.BODY:
-            return self._judge_body(now)
+            return self._judge_flow(now, self.bytes, "no byte of the body", "bytes")
+        if self.phase == Phase.SEND:
+            return self._judge_flow(now, self.uploaded, "no byte of our body was taken", "bytes taken")
         return None
 
-    def _judge_body(self, now: float) -> tuple[Reason, str] | None:
+    def _judge_flow(self, now: float, moved: int, silence: str, unit: str) -> tuple[Reason, str] | None:
+        """By the bytes `moved` so far, of our body or of the answer's."""
         limits = self.limits
         if now - self.last_at >= limits.read and limits.read <= limits.stall:
-            return Reason.READ_TIMEOUT, f"no byte of the body for {limits.read:g} s (timeouts.read)"
+            return Reason.READ_TIMEOUT, f"{silence} for {limits.read:g} s (timeouts.read)"
         if now - self.mark_at < limits.stall:
             return None
-        came = self.bytes - self.mark_bytes
-        self.mark_at, self.mark_bytes = now, self.bytes
+        came = moved - self.mark_bytes
+        self.mark_at, self.mark_bytes = now, moved
         if came >= limits.min_speed * limits.stall and came:
             return None
-        return Reason.STALL, f"{came} bytes in {limits.stall:g} s (timeouts.stall, timeouts.min_speed)"
+        return Reason.STALL, f"{came} {unit} in {limits.stall:g} s (timeouts.stall, timeouts.min_speed)"
 
 
 class Watch:

@@ -20,6 +20,7 @@ from crawler.model import Message, Timing
 from crawler.resolver import Address
 from crawler.session import Session, SessionSettings, TransportError
 from crawler.watch import Limits, Transfer
+from crawler.wire import Wire
 
 LIMITS = Limits(connect=5, read=5, total=5, stall=5, min_speed=1)
 SETTINGS = SessionSettings(connections=4, keepalive=30, dns_ttl=60, headers={})
@@ -401,6 +402,34 @@ async def test_a_plain_get_is_what_aiohttp_would_send(target: str) -> None:
     assert by_hand == by_aiohttp
     assert by_hand.startswith(f"GET {target} HTTP/1.1\r\nHost: {LOOPBACK}:{server.port}\r\n")
     assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"X-Request-ID": "r-1", "Authorization": "Bearer abc", "Cookie": "a=b; c=d"},
+        {"Authorization": "Basic YTpi", "X-Request-ID": "r-1", "X-Text": "grün \N{SNOWMAN}"},
+        {"X-Empty": "", "x-lower": " spaced ", "X-Request-ID": "r-1"},
+        {"X-Request-ID": "r-1", "user-agent": "other/2", "Range": "bytes=0-"},
+        {"X-Request-ID": "r-1", "Host": "other.example"},
+        {"Accept": "text/html"},
+        {"X-Request-ID": "r-1", "Connection": "close"},
+    ],
+)
+async def test_a_get_with_headers_of_its_own_is_what_aiohttp_would_send(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte too, whether they only add to those of all or take the place of some."""
+    headers = {"User-Agent": "t/1", "Accept": "*/*", "Accept-Encoding": "gzip"}
+    async with serving() as server, Session(SETTINGS._replace(headers=headers)) as session:
+        url = f"http://{LOOPBACK}:{server.port}/a?b=c"
+        for _ in range(2):
+            transfer, timing = Transfer(url, LIMITS, monotonic()), Timing(0.0)
+            answer = await session.send(Message("GET", url, own, trusted=True), transfer, timing)
+            assert await answer.read() == b"ok"
+            monkeypatch.setattr(Wire, "_lines", lambda self, headers: None)  # from now on by aiohttp's own request
+    by_hand, by_aiohttp = server.heads
+    assert by_hand == by_aiohttp
 
 
 async def test_a_new_connection_that_is_closed_without_an_answer_is_one_attempt() -> None:
