@@ -18,9 +18,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 e2e: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[e2e]'
 	$(BIN)/python -m pytest -m e2e
 
 chaos: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[e2e]'
 	$(BIN)/python -m pytest -m "chaos or e2e" -s
 
 bench: $(STAMP)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from benchmarks.table import show
 
-NAMES = ("startup", "cpu", "body", "fairness", "simnet", "longlist", "hugelist")
+NAMES = ("startup", "cpu", "signing", "body", "fairness", "simnet", "longlist", "hugelist")
 
 
 def main() -> None:

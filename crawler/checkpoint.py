@@ -19,7 +19,7 @@ import orjson
 
 from crawler.durable import EMPTY, Mark
 from crawler.endlog import Ended, EndLog
-from crawler.model import Request
+from crawler.model import Captured, Request
 from crawler.rows import NewRow, request_from
 from crawler.rowstore import RowStore
 from crawler.schema import COUNT_WAITING, begin_anew, damaged, open_db
@@ -59,6 +59,13 @@ class Retry(NamedTuple):
     due: float
 
 
+class Progress(NamedTuple):
+    """How far the capture of a request came; of several the last one counts."""
+
+    id: int
+    captured: Captured
+
+
 class Failure(NamedTuple):
     """A request that failed: its host, the slug of its reason, the wall second of its end."""
 
@@ -79,6 +86,7 @@ class Group(NamedTuple):
     segments: Sequence[tuple[str, Mark]]
     tally: bytes
     elapsed: float
+    captures: Sequence[Progress] = ()
 
 
 class RunRow(NamedTuple):
@@ -111,8 +119,8 @@ class Checkpoint:
             raise
 
     def _load(self) -> None:
-        """Take into memory what is small: a byte a request, the rows of the inboxes by host, and the retries that are
-        outstanding. Raises StorageError.
+        """Take into memory what is small: a byte a request, the rows of the inboxes by host, the retries that are
+        outstanding and the captures under way. Raises StorageError.
 
         Where what waits and what ended do not add up to the rows that were inserted, a page was lost or replaced, of
         which SQLite itself knows nothing.
@@ -120,6 +128,10 @@ class Checkpoint:
         self._ends = EndLog(self._db, self.path, self.last_id())
         self._rows = RowStore(self._db, self.path)
         self._retries = {id: (attempt, due) for id, attempt, due in self._db.execute("SELECT * FROM retries")}
+        self._captures = {
+            id: Captured(frames, size, seconds, bool(over))
+            for id, frames, size, seconds, over in self._db.execute("SELECT * FROM captures")
+        }
         rows, waiting, ended = self._meta("rows"), self.waiting(), self._ends.states.ended
         if rows != waiting + ended:
             raise damaged(self.path, f"of {rows} requests {waiting} wait and {ended} ended")
@@ -201,7 +213,11 @@ class Checkpoint:
         for retry in group.retries:
             self._retries[retry.id] = (retry.attempt, retry.due)
         db.executemany("INSERT OR REPLACE INTO retries VALUES (?, ?, ?)", group.retries)
-        self._settle(group.settled)  # behind the retries: what was retried may have ended in the same group
+        for progress in group.captures:
+            self._captures[progress.id] = progress.captured
+        captures = [(progress.id, *progress.captured) for progress in group.captures]
+        db.executemany("INSERT OR REPLACE INTO captures VALUES (?, ?, ?, ?, ?)", captures)
+        self._settle(group.settled)  # behind these: what was retried may have ended in the same group
         if group.paces:
             ids = self._host_ids(name for name, _ in group.paces)
             db.executemany("UPDATE hosts SET pace = ? WHERE id = ?", [(text, ids[name]) for name, text in group.paces])
@@ -220,6 +236,9 @@ class Checkpoint:
         if self._retries:
             retried = [(item.id,) for item in settled if self._retries.pop(item.id, None) is not None]
         self._db.executemany("DELETE FROM retries WHERE id = ?", retried)
+        if self._captures:
+            captured = [(item.id,) for item in settled if self._captures.pop(item.id, None) is not None]
+            self._db.executemany("DELETE FROM captures WHERE id = ?", captured)
         failed = [(item.id, ids[item.home], item.reason, item.at) for item in settled if item.reason is not None]
         if failed:
             self._db.execute(_FAILURES, (_json(failed),))
@@ -263,7 +282,10 @@ class Checkpoint:
         found = []
         for number, url, more in rows:
             attempt, due = self._retries.get(number, (1, 0.0)) if self._retries else (1, 0.0)
-            found.append((self._request(host, number, attempt, url, more), due))
+            request = self._request(host, number, attempt, url, more)
+            if self._captures:
+                request.captured = self._captures.get(number)
+            found.append((request, due))
         return found
 
     def _request(self, host: str, number: int, attempt: int, url: str, more: str | None) -> Request:
@@ -304,9 +326,9 @@ class Checkpoint:
         self._db.execute("DELETE FROM sources")
 
     def waiting_rows(self) -> Iterator[tuple[str, int, int, str]]:
-        """Waiting rows as (host, id, fingerprint, url)."""
+        """Waiting rows that a list named, as (host, id, fingerprint, url)."""
         states = self._ends.states
-        return (row for row in self._rows.all() if states[row[1]] == WAITING)
+        return (row for row in self._rows.listed() if states[row[1]] == WAITING)
 
     def close(self) -> None:
         """Close; a clean end folds the WAL into the database. What was not committed is gone."""

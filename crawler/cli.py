@@ -80,7 +80,35 @@ def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, 
 @click.option("--name", help="Name of the job: the same name resumes.  [default: made from the inputs]")
 @click.option("-X", "--method", help="Request method.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A request header.")
-@click.option("--data", help="Body of each request.")
+@click.option("-d", "--data", help="Body of each request, as it is.")
+@click.option("--json", metavar="JSON", help="A JSON body.")
+@click.option("--form", multiple=True, metavar="NAME=VALUE", help="A field of a form, URL-encoded.")
+@click.option("-F", "--multipart", multiple=True, metavar="NAME=VALUE|NAME=@FILE", help="A field of a multipart form.")
+@click.option("-T", "--upload-file", "upload", metavar="FILE", help="Send a file, streamed; by PUT unless -X is given.")
+@click.option("-u", "--user", help="User for Basic (or --digest) authentication; needs --password.")
+@click.option(
+    "--password", metavar="REFERENCE", help="Where the password is: env:NAME, file:PATH, keyring:, vault:, cmd:"
+)
+@click.option("--digest", is_flag=True, help="Digest instead of Basic.")
+@click.option("--bearer", metavar="REFERENCE", help="Where a bearer token is: env:NAME and so on.")
+@click.option(
+    "--auth-host",
+    "auth_hosts",
+    multiple=True,
+    metavar="PATTERN",
+    help="Hosts the credential may go to.  [default: those of the URLs given]",
+)
+@click.option(
+    "--proxy", metavar="URL", help="http://, https://, socks5:// or socks5h://; env:NAME if it has a password."
+)
+@click.option("--cacert", metavar="FILE", help="Certificate authorities, instead of the system's.")
+@click.option("--cert", metavar="FILE", help="Client certificate, PEM.")
+@click.option("--key", metavar="FILE", help="Its private key, where that is another file.")
+@click.option(
+    "-k", "--insecure", is_flag=True, help="Check no certificate: anybody on the way can read and change all."
+)
+@click.option("--load-cookies", metavar="FILE", help="Begin with these cookies (Netscape format or ours).")
+@click.option("--cookie-jar", metavar="FILE", help="Keep cookies, and write them here at the end.")
 @click.option("--contact", metavar="ADDRESS", help="Your e-mail address or page, told in the User-Agent.")
 @click.option("--column", help="The column of a table that holds the URL.")
 @click.option("--workers", type=int, help="Requests at once.")
@@ -100,11 +128,13 @@ def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, 
 @_QUIET
 def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **flags: Any) -> None:
     """Fetch URLs without a job file: the flags build the job."""
-    from crawler.flags import job_from
+    from crawler.flags import job_from, unsaved
     from crawler.jobtext import dumps
 
     loaded = job_from(flags)
     if save_job is not None:
+        if problems := unsaved(loaded.job):
+            raise JobError(*problems)
         target = Path(save_job)
         if target.exists():
             raise JobError(f"{target}: exists already; nothing was written")
@@ -119,7 +149,7 @@ def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **fla
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(name: str, force: bool) -> None:
     """Write a commented job file, NAME.toml."""
-    from crawler.jobtext import template
+    from crawler.jobtemplate import template
 
     target = Path(name if name.endswith(".toml") else f"{name}.toml")
     if target.exists() and not force:
@@ -295,12 +325,24 @@ def _guarded(command: Callable[[], object]) -> None:
         sys.exit(ExitCode.STOPPED)
     except JobError as error:
         for problem in error.problems:
-            click.echo(f"crawler: {problem}", err=True)
+            click.echo(f"crawler: {_masked(problem)}", err=True)
         sys.exit(error.code)
     except CrawlerError as error:
-        click.echo(f"crawler: {error}", err=True)
+        click.echo(f"crawler: {_masked(str(error))}", err=True)
         sys.exit(error.code)
     except BrokenPipeError:
         # Whoever read our stdout has seen enough (head, less).
         sys.stderr.close()
         sys.exit(ExitCode.OK)
+    except Exception:
+        from traceback import format_exc
+
+        click.echo(_masked(format_exc()), err=True)
+        sys.exit(ExitCode.BUG)
+
+
+def _masked(text: str) -> str:
+    """What is told of a fault, without the job's secrets."""
+    from crawler.logs import masked
+
+    return masked(text)

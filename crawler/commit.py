@@ -8,16 +8,19 @@ has run. Everything here blocks and runs in the one storage thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from crawler.checkpoint import Checkpoint, Group, Retry, Settled, SourceMark
+from crawler.checkpoint import Checkpoint, Group, Progress, Retry, Settled, SourceMark
 from crawler.errors import StorageError
-from crawler.model import Body, Record
+from crawler.masking import NOTHING, Mask
+from crawler.model import Body, Captured, Record
 from crawler.rows import NewRow
 from crawler.sinks.bodies import BodyFiles, Stored
+from crawler.sinks.frames import NAME as FRAMES
+from crawler.sinks.frames import Frames
 from crawler.sinks.jsonl import NAME, JsonlRecords, line, with_body
 
 
@@ -34,27 +37,35 @@ class Ending:
 
 
 class Batch:
-    """What happened since the last commit. `weight` counts the bytes of bodies held in memory; `paces` and `robots`
-    hold texts by host and by origin.
+    """What happened since the last commit. `weight` counts the bytes of bodies and frames held in memory; `paces` and
+    `robots` hold texts by host and by origin, `captures` the last progress by request.
     """
 
-    __slots__ = ("endings", "paces", "retries", "robots", "weight")
+    __slots__ = ("captures", "endings", "frames", "paces", "retries", "robots", "weight")
 
     def __init__(self) -> None:
         self.endings: list[Ending] = []
+        self.frames: list[bytes] = []
+        self.captures: dict[int, Captured] = {}
         self.retries: list[Retry] = []
         self.paces: dict[str, str] = {}
         self.robots: dict[str, str] = {}
         self.weight = 0
 
     def __len__(self) -> int:
-        return len(self.endings) + len(self.retries)
+        return len(self.endings) + len(self.retries) + len(self.captures)
 
     def end(self, ending: Ending) -> None:
         """Add an end."""
         self.endings.append(ending)
         if ending.stored is not None and ending.stored.body.data is not None:
             self.weight += len(ending.stored.body.data)
+
+    def capture(self, id: int, lines: list[bytes], progress: Captured) -> None:
+        """Add lines of frames, and how far with them the capture of a request came."""
+        self.frames += lines
+        self.captures[id] = progress
+        self.weight += sum(map(len, lines))
 
 
 def _named(end: Ending) -> bytes:
@@ -70,10 +81,35 @@ class Recovered(NamedTuple):
     files: int  # parts and bodies that no commit named
 
 
+class Listener(Protocol):
+    """Who is told of records as soon as they are durable. More than it can bear it does not refuse: it is `behind`."""
+
+    @property
+    def behind(self) -> bool:
+        """Is there more than it wants to keep."""
+
+    def hear(self, lines: Sequence[bytes]) -> None:
+        """The lines of one group, as they stand in the file; called in whatever thread writes them."""
+
+    async def caught_up(self) -> None:
+        """Wait while it is behind."""
+
+
 class Outputs:
     """All that a run writes: records, bodies, checkpoint."""
 
-    def __init__(self, checkpoint: Checkpoint, run: str, folder: Path, layout: str | None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        run: str,
+        folder: Path,
+        layout: str | None,
+        mask: Mask = NOTHING,
+        listener: Listener | None = None,
+    ) -> None:
+        """`mask` takes secrets out of records."""
+        self._mask = mask
+        self.listener = listener
         self.checkpoint = checkpoint
         self.folder = folder
         self._run = run
@@ -83,9 +119,10 @@ class Outputs:
             self._bodies = BodyFiles(folder, layout) if layout is not None else None
             files = self._bodies.recover(self._group) if self._bodies else 0
             self._records = JsonlRecords(folder, checkpoint.segment(NAME))
+            self._frames = Frames(folder, checkpoint.segment(FRAMES))
         except OSError as error:
             raise StorageError(f"{folder}: cannot be written: {error}") from error
-        self.recovered = Recovered(self._records.dropped, files)
+        self.recovered = Recovered(self._records.dropped + self._frames.dropped, files)
 
     def add_rows(self, rows: list[NewRow], sources: list[SourceMark]) -> None:
         """Remember new requests; they become durable with the next `write`. Raises StorageError."""
@@ -98,19 +135,28 @@ class Outputs:
         with self._or_nothing():
             if self._bodies is not None:
                 self._bodies.store(number, [end.stored for end in batch.endings if end.stored is not None])
-            self._records.append([_named(end) for end in batch.endings])
+            lines = [_named(end) for end in batch.endings]
+            if self._mask.knows:
+                lines = [self._mask.of_json(line) for line in lines]
+            self._records.append(lines)
             if batch.endings:
                 self._records.sync()
+            self._frames.append([self._mask.of_json(frame) for frame in batch.frames])
             settled = [end.settled for end in batch.endings]
-            paces, robots = list(batch.paces.items()), list(batch.robots.items())
-            marks = [self._records.mark()]
-            group = Group(number, settled, batch.retries, paces, robots, marks, tally, elapsed)
+            paces = list(batch.paces.items())
+            robots = [(origin, self._mask.of_json(text.encode()).decode()) for origin, text in batch.robots.items()]
+            marks = [self._records.mark(), *self._frames.marks()]
+            captures = [Progress(id, captured) for id, captured in batch.captures.items()]
+            group = Group(number, settled, batch.retries, paces, robots, marks, tally, elapsed, captures)
             self.checkpoint.commit(self._run, group)
         self._group = number
+        if self.listener is not None and lines:
+            self.listener.hear(lines)
 
     def close(self, *, finished: bool) -> None:
         """Close every file; a finished run leaves no helper folder behind."""
         self._records.close()
+        self._frames.close()
         if finished and self._bodies is not None:
             self._bodies.finish()
 

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import orjson
 from aiohttp import web
@@ -24,6 +25,8 @@ _HTML, _JSON, _TEXT, _XML = (
     "text/plain; charset=utf-8",
     "application/xml",
 )
+TOKEN = "almanac-reader"  # opens /members
+_SESSION = "spring"  # the cookie that does the same from then on
 _LAST_MODIFIED = "Mon, 06 Jan 2025 09:00:00 GMT"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -128,6 +131,29 @@ async def _echo(request: web.Request) -> web.Response:
     return web.json_response({"method": request.method, "target": request.raw_path, "headers": headers, "body": body})
 
 
+async def _member(request: web.Request) -> web.Response:
+    """An order, for who has the token or the cookie that came with it; for all others a login page with status 200."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" and request.cookies.get("session") != _SESSION:
+        return web.Response(text="<title>Log in</title><h1>Members only</h1>", content_type="text/html")
+    if kind.lower() == "bearer" and token.strip() != TOKEN:
+        challenge = 'Bearer realm="members", error="invalid_token"'
+        return web.json_response({"error": "invalid_token"}, status=401, headers={"WWW-Authenticate": challenge})
+    response = _content(request, demosite.item(number(request, "n")), _JSON)
+    response.set_cookie("session", _SESSION, path="/members", httponly=True)
+    return response
+
+
+async def _upload(request: web.Request) -> web.Response:
+    """Answers with what arrived, in pieces so that it may be of any size; nothing of it is kept."""
+    size, digest = 0, sha256()
+    async for piece in request.content.iter_chunked(demosite.MIB):
+        size += len(piece)
+        digest.update(piece)
+    answer = {"name": request.match_info["name"], "bytes": size, "sha256": digest.hexdigest()}
+    return web.json_response({**answer, "content_type": request.content_type}, status=201)
+
+
 async def _stats(request: web.Request) -> web.Response:
     stats = request.app[STATS]
     requests = stats.prefixes()
@@ -168,6 +194,8 @@ _ROUTES = (
     web.post("/api/items", _create),
     web.get(r"/api/items/{n:\d+}", _item),
     web.route("*", "/api/echo", _echo),
+    web.get(r"/members/orders/{n:\d+}", _member),
+    web.put(r"/uploads/{name:[\w.-]+}", _upload),
     web.get(r"/compressed/{coding:\w+}/{n:\d+}", _compressed),
     web.get(r"/large/{mib:\d+}.bin", _large),
     web.get("/stats", _stats),

@@ -253,6 +253,11 @@ class Frontier:
         return self._waiting
 
     @property
+    def ready(self) -> bool:
+        """May more go at once, as far as is known; a look costs nothing."""
+        return bool(self._ready)
+
+    @property
     def leased(self) -> int:
         """Requests taken and not yet given back."""
         return self._leased

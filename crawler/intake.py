@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from crawler.checkpoint import SourceMark
 from crawler.feed import Defaults, request_of
-from crawler.fingerprints import Fingerprints
+from crawler.fingerprints import Fingerprints, fingerprint
 from crawler.frontier import Frontier
 from crawler.keys import Keys
 from crawler.ledger import Ledger
@@ -108,18 +108,26 @@ class Intake:
                 self._frontier.refill(want, [(row, now + due - wall if due > wall else 0.0) for row, due in rows], now)
             self._fed()
 
+    def found(self, request: Request, now: float) -> None:
+        """A request that an answer led to; it is committed together with the end of what led there."""
+        request.id = self._given.next_id + self.read
+        self.read += 1
+        self._frontier.add(request, now)
+        self._ledger.row(NewRow(request, fingerprint(request.method, request.url, request.body)))
+        self._fed()
+
     async def know(self, host: str) -> None:
         """See to it that a host has its politeness key: where that is its address, it is looked up."""
         if self._keys.unknown(host):
             self._keys.learn(host, await self._address_of(host))
 
     async def _take(self, chunk: list[Row | BadRow], seen: Fingerprints | None) -> None:
-        now, number = monotonic(), self._given.next_id + self.read
         defaults, frontier, ledger = self._given.defaults, self._frontier, self._ledger
         asked = [request_of(row, 0, defaults) for row in chunk]
         if not self._keys.plain:
             await self._place([request for request, _ in asked])
         # From here on nothing is awaited: all of a chunk is in the ledger together, or none of it.
+        now, number = monotonic(), self._given.next_id + self.read
         for request, print_ in asked:
             if seen is None or seen.add(print_):
                 request.id = number

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from crawler.checkpoint import Retry, Settled, SourceMark
 from crawler.commit import Batch, Ending, Outputs
 from crawler.frontier import Frontier, Want
-from crawler.model import Request
+from crawler.model import Captured, Request
 from crawler.paces import text_of
 from crawler.rows import NewRow
 from crawler.settle import End
@@ -50,12 +50,22 @@ def _counts(tally: Tally) -> Counts:
 
 
 class Ledger:
-    """The open group of one run. `elapsed` is what earlier processes worked on it, in seconds."""
+    """The open group of one run. `elapsed` is what earlier processes worked on it, in seconds; `beside` gives what
+    else is to be written with a commit, if anything.
+    """
 
     def __init__(
-        self, outputs: Outputs, storage: ThreadPoolExecutor, frontier: Frontier, tally: Tally, elapsed: float
+        self,
+        outputs: Outputs,
+        storage: ThreadPoolExecutor,
+        frontier: Frontier,
+        tally: Tally,
+        elapsed: float,
+        beside: Callable[[], Callable[[], None] | None] | None = None,
     ) -> None:
+        self._beside = beside
         self._outputs = outputs
+        self._listener = outputs.listener
         self._storage = storage
         self._frontier = frontier
         self._loop = asyncio.get_running_loop()
@@ -69,7 +79,7 @@ class Ledger:
         self._due = Wake()
         self._room = asyncio.Event()
         self._room.set()
-        self.crowded = False  # far more has ended than was committed: wait for `room`
+        self.crowded = False  # far more has ended than was committed, or was heard: wait for `room`
         self._over = False
 
     @property
@@ -91,6 +101,16 @@ class Ledger:
         if ends >= _GROUP_ENDS or batch.weight >= _GROUP_BYTES:
             self._due.set()
             if ends >= 2 * _GROUP_ENDS or batch.weight >= 2 * _GROUP_BYTES:
+                self._room.clear()
+                self.crowded = True
+
+    def frames(self, request: Request, lines: list[bytes], progress: Captured) -> None:
+        """Frames of a capture, as lines, and how far it came with them."""
+        batch = self._batch
+        batch.capture(request.id, lines, progress)
+        if batch.weight >= _GROUP_BYTES:
+            self._due.set()
+            if batch.weight >= 2 * _GROUP_BYTES:
                 self._room.clear()
                 self.crowded = True
 
@@ -125,8 +145,10 @@ class Ledger:
         return len(self._rows) >= _ROWS
 
     async def room(self) -> None:
-        """Wait while far more has ended than was committed."""
+        """Wait while far more has ended than was committed, or than whoever listens has taken."""
         await self._room.wait()
+        if self._listener is not None:
+            await self._listener.caught_up()
 
     # -- making it durable --------------------------------------------------------------------------------------------
 
@@ -153,14 +175,19 @@ class Ledger:
         batch.paces = {host: text_of(self._frontier.pace(host).state().shifted(skew), wall) for host in hosts}
         counted, counts, elapsed = self.tally.to_json(), _counts(self.tally), self.elapsed
 
+        beside = self._beside() if self._beside is not None else None
+
         def write() -> None:
+            if beside is not None:  # before: a cookie too many does no harm, one too few may
+                beside()
             if rows or marks:
                 self._outputs.add_rows(rows, marks)
             self._outputs.write(batch, counted, elapsed)
 
         await self._stored(write)
         self.committed = counts
-        self.crowded = False
+        # Who is slow to listen holds up the workers, never a commit: others rely on what is in it.
+        self.crowded = self._listener is not None and self._listener.behind
         self._room.set()
 
     async def store_rows(self) -> None:

@@ -171,7 +171,7 @@ class Pace:
         self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random, *, learn: bool = True
     ) -> bool:
         """The host says that it is asked too much, and to wait so many seconds if it says; True when that is news."""
-        if sent_at < self.window:
+        if self._counted(sent_at):
             if wait is not None:
                 self.block(now + wait)
             return wait is not None
@@ -191,13 +191,15 @@ class Pace:
         news = self.error(now)
         return self.busy(sent_at, now, wait, backoff, rng, learn=self.refused > _MANY) or news
 
-    def down(self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random) -> bool:
-        """No answer, or one that says the host is down; True when that is news."""
+    def down(
+        self, sent_at: float, now: float, wait: float | None, backoff: Backoff, rng: Random, *, learn: bool = True
+    ) -> bool:
+        """No answer, or one that says the host is down; True when that is news. `learn`: it may have been too much."""
         news = self.error(now)
-        if sent_at < self.window:
+        if self._counted(sent_at):
             return news
         self._penalise(now, wait, backoff, rng)
-        if self.learned is not None:
+        if learn and self.learned is not None:
             self.learned.too_much(now)
             self._adjust()
         return True
@@ -205,7 +207,7 @@ class Pace:
     def failed(self, sent_at: float, now: float, backoff: Backoff, rng: Random) -> bool:
         """An answer that is the server's fault. The host answers, so nothing is blocked until its circuit breaks."""
         news = self.error(now)
-        if self.breaker is not None and self.breaker.open and sent_at >= self.window:
+        if self.breaker is not None and self.breaker.open and not self._counted(sent_at):
             self._penalise(now, None, backoff, rng)
             return True
         return news
@@ -270,6 +272,10 @@ class Pace:
         self.restart(now)
 
     # -----------------------------------------------------------------------------------------------------------------
+
+    def _counted(self, sent_at: float) -> bool:
+        """Does a request belong to the last fault: sent before it, or taken before and begun during its block."""
+        return sent_at < self.window + self.penalty
 
     def _penalise(self, now: float, wait: float | None, backoff: Backoff, rng: Random) -> None:
         """Block the queue once per window: as long as the server says, or longer with each fault in a row. Where the

@@ -6,19 +6,22 @@ default stands in the job model, never here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import orjson
-
-from crawler.feed import Defaults
+from crawler.bodytext import content_of, fields_of, pairs_of
+from crawler.feed import Defaults, Said, over
 from crawler.fetch import FetchRules
 from crawler.hosts import Hosts
 from crawler.identity import headers_of
-from crawler.job import Job, expand
+from crawler.job import Job
 from crawler.jobfile import LoadedJob
+from crawler.jobinput import expand
+from crawler.jobrequest import RequestSaid
 from crawler.keys import Keys
 from crawler.model import Request
+from crawler.patterns import Patterns
+from crawler.reading import Reader
 from crawler.redirect import harmless
 from crawler.session import SessionSettings
 from crawler.sources import Source, open_sources
@@ -35,16 +38,40 @@ def sources_of(loaded: LoadedJob) -> list[Source]:
     return open_sources(given.urls, given.files, given.column, template, loaded.base)
 
 
-def defaults_of(job: Job) -> Defaults:
-    """What of [request] fills the gaps of a row."""
-    request = job.request
-    body: bytes | None = None
-    if request.json_body is not None:
-        body = orjson.dumps(request.json_body)
-    elif request.body is not None:
-        body = request.body.encode()
-    content_type = "application/json" if request.json_body is not None else None
-    return Defaults(request.method, request.base_url, request.params, body, content_type)
+def defaults_of(loaded: LoadedJob) -> Defaults:
+    """What of [request] fills the gaps of a row, for all hosts and for some apart."""
+    job, base = loaded.job, str(loaded.base.absolute())
+    headers = job.request.headers
+    of = None
+    if any("request" in said.model_fields_set for said in job.hosts.values()):
+        patterns = Patterns((text, said) for text, said in job.hosts.items())
+
+        def of(netloc: str) -> Said:
+            found = Said()
+            for said in reversed(patterns.matching(netloc)):
+                found = over(found, _said(said.request, said.headers, base))
+            return found
+
+    return Defaults(_said(job.request, headers, base), job.request.base_url, base, of, job.websocket.messages)
+
+
+def _said(request: RequestSaid, headers: Mapping[str, str], base: str) -> Said:
+    body, content_type = content_of(
+        json=request.json_body,
+        form=pairs_of("form", request.form) if request.form is not None else None,
+        multipart=fields_of(request.multipart) if request.multipart is not None else None,
+        body=request.body,
+        body_file=request.body_file,
+        base=base,
+    )
+    return Said(
+        method=request.method,
+        params=request.params,
+        body=body,
+        content_type=content_type,
+        cookies=request.cookies,
+        typed=any(name.lower() == "content-type" for name in headers),
+    )
 
 
 def shortest_timeout(job: Job) -> float:
@@ -85,13 +112,15 @@ def fetch_rules(
 ) -> FetchRules:
     """What of the job a fetch needs; bodies are kept where `parts` is given."""
     headers = headers_of(job)
+    paged = Patterns((pattern, True) for pattern in job.paging.hosts or ["*"]) if job.paging is not None else None
     return FetchRules(
         run=run,
         headers={name: value for name, value in headers.items() if name not in harmless(headers)},
-        accepts=job.request.accepted.__contains__,
         keep=Keep(str(parts) if parts is not None and job.output.bodies == "files" else None),
         of=hosts.of,
         named=named,
+        idempotent=job.request.idempotency_key,
+        reader=Reader(job.paging, paged) if paged is not None else Reader(),
     )
 
 

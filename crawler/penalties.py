@@ -40,4 +40,6 @@ def _told(pace: Pace, news: News, sent_at: float, now: float, backoff: Backoff, 
             return pace.overloaded(sent_at, now, news.wait, backoff, rng)
         case Host.DOWN:
             return pace.down(sent_at, now, news.wait, backoff, rng)
+        case Host.UNASKED:
+            return pace.down(sent_at, now, news.wait, backoff, rng, learn=False)
     return False

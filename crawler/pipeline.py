@@ -21,6 +21,7 @@ from aiolimiter import AsyncLimiter
 
 from crawler.admission import Admission, Ask
 from crawler.bound import at_once, eta
+from crawler.capture import METHOD
 from crawler.errors import Reason, StorageError
 from crawler.frontier import DRAINED, Frontier
 from crawler.intake import Import, Intake
@@ -34,7 +35,7 @@ from crawler.settle import End, Host, News, Rules, judge, move, news_of
 from crawler.tally import Snapshot, Speed
 from crawler.urls import BadURL, hostname, join
 from crawler.wake import Wake
-from crawler.watch import Watch
+from crawler.watch import Transfer, Watch
 
 log = logging.getLogger("crawler")
 Fetch = Callable[[Request], Awaitable[Outcome]]
@@ -65,6 +66,7 @@ class Gates(NamedTuple):
     keys: Keys
     admission: Admission
     address_of: Callable[[str], Awaitable[str | None]]  # the first address of a host, where that is its politeness key
+    barred: Callable[[Request], str | None] | None = None  # why a credential is not worth another try, if it is not
 
 
 class Pipeline:
@@ -94,18 +96,32 @@ class Pipeline:
         )
         self._speed = Speed()
         self._stopping = False
+        self._paying: asyncio.Future[None] | None = None
         self._memory = MemoryGuard(plan.memory)
         self._workers: list[asyncio.Task[None]] = []
 
     # -- from outside -------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """First call: take nothing new, let what is in flight finish, commit. Second call: cut what is in flight."""
+        """First call: take nothing new, let what is in flight finish, commit. Second call: cut what is in flight.
+
+        What may never finish is cut by the first; it waits for the next run, as whatever is cut.
+        """
         if self._stopping:
             for worker in self._workers:
                 worker.cancel()
+        for transfer in self.watch.transfers:
+            if transfer.endless and not self._stopping:
+                _cut(transfer)
         self._stopping = True
+        if self._paying is not None:
+            self._paying.cancel()
         self._wake.set()
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where all goes that is to be kept."""
+        return self._ledger
 
     def named(self, request: Request) -> bool:
         """Does the job's own input name the host at which this request stands, or began."""
@@ -181,8 +197,8 @@ class Pipeline:
                 await self._wake.wait()
                 continue
             if not paid and limiter is not None:
-                await limiter.acquire()
-                paid = True
+                paid = await self._pay(limiter)
+                continue
             step = self._frontier.take(monotonic())
             if isinstance(step, Request):
                 self._idle -= 1
@@ -193,6 +209,17 @@ class Pipeline:
             else:
                 self._intake.low.set()
                 await self._wake.wait(step.moment)
+
+    async def _pay(self, limiter: AsyncLimiter) -> bool:
+        """Wait until the rate of the job allows one more; False when told to stop meanwhile."""
+        self._paying = asyncio.ensure_future(limiter.acquire())
+        try:
+            await self._paying
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            return False
+        return True
 
     async def _worker(self, fetch: Fetch) -> None:
         while (request := await self._queue.get()) is not None:
@@ -205,8 +232,13 @@ class Pipeline:
 
     async def _process(self, fetch: Fetch, request: Request) -> bool:
         """One attempt at a request, or its end before it; False when nothing was sent."""
+        if self._stopping and request.method == METHOD:
+            return False  # it would be cut at once
         host, sent_at = request.host, monotonic()
         pace = self._frontier.pace(host)
+        if self._gates.barred is not None and request.robots is None and (why := self._gates.barred(request)):
+            await self._refuse(Failed(request, "", Reason.AUTH_REJECTED, why, None), host)
+            return False
         if self._gates.admission.asks or pace.breaker is not None:
             gate = self._gates.admission.look(request, wall_clock(), dead=pace.dead)
             if isinstance(gate, Ask):
@@ -283,7 +315,11 @@ class Pipeline:
         if self._stopping or (self._plan.rate and not unspent) or self._memory.full:
             return None
         step = self._frontier.take(monotonic())
-        return step if isinstance(step, Request) else None
+        if not isinstance(step, Request):
+            return None
+        if self._idle and self._frontier.ready:  # the host bears more at once than before
+            self._wake.set()
+        return step
 
     def _settle(self, outcome: Outcome, host: str, pace: Pace, sent_at: float) -> None:
         """Let the verdict on an outcome take effect: in the frontier, on the host, in the batch."""
@@ -297,6 +333,8 @@ class Pipeline:
             self._tell_host(news, host, sent_at, now)
         then = verdict.then
         if isinstance(then, End):
+            if then.following is not None:
+                self._intake.found(then.following, now)  # before its page is done: else all might seem drained
             self._frontier.done(host, now)
             self._end(request, then)
             return
@@ -337,9 +375,7 @@ class Pipeline:
         while True:
             await asyncio.sleep(self.watch.tick)
             for transfer in self.watch.overdue(monotonic()):
-                task = transfer.owner
-                assert isinstance(task, asyncio.Task)
-                task.cancel()
+                _cut(transfer)
             if self._memory.look():
                 self._intake.paused = self._memory.full
                 self._wake.set()
@@ -349,6 +385,12 @@ class Pipeline:
         while True:
             await asyncio.sleep(0.25)
             shown.update(self.snapshot())
+
+
+def _cut(transfer: Transfer) -> None:
+    task = transfer.owner
+    assert isinstance(task, asyncio.Task)
+    task.cancel()
 
 
 def _internal(request: Request, error: Exception) -> Outcome:

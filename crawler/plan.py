@@ -7,7 +7,7 @@ would, and keeps counts and fingerprints only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -57,6 +57,15 @@ class RobotsSeen(NamedTuple):
     unknown: int
 
 
+class AuthSeen(NamedTuple):
+    """One [auth] section: its scheme, for how many requests it is, and what stands in its way, in a sentence."""
+
+    name: str
+    scheme: str
+    requests: int
+    problem: str | None
+
+
 class Plan(NamedTuple):
     """A job, what it has to fetch, and the least time for it; `robots` is None where none is obeyed."""
 
@@ -64,6 +73,7 @@ class Plan(NamedTuple):
     counts: Counts
     bound: Bound
     robots: RobotsSeen | None = None
+    auth: Sequence[AuthSeen] = ()
 
 
 def counts(
@@ -103,9 +113,10 @@ def plan_of(
     rate: float | None,
     workers: int,
     robots: RobotsSeen | None = None,
+    auth: Sequence[AuthSeen] = (),
 ) -> Plan:
     """Put a plan together; `rate` and `workers` are those of the whole job, `shares` one for each politeness key."""
-    return Plan(job, counted, lower_bound(shares, rate=rate, workers=workers, top=_SHOWN_HOSTS), robots)
+    return Plan(job, counted, lower_bound(shares, rate=rate, workers=workers, top=_SHOWN_HOSTS), robots, auth)
 
 
 def render(plan: Plan) -> str:
@@ -118,6 +129,7 @@ def render(plan: Plan) -> str:
         *([f"  duplicates: {counted.duplicates:,}, not fetched again"] if counted.duplicates else []),
         *_bad_lines(counted),
         *_robots_lines(plan.robots),
+        *(_auth_line(seen) for seen in plan.auth),
         f"  lower bound: {_hms(bound.seconds)}{_setter(bound)}",
         f"  what would shorten it: {_HELD[held]}",
         *_table(bound.longest),
@@ -138,6 +150,7 @@ def to_json(plan: Plan) -> str:
         "hosts": len(counted.hosts),
         "origins": len(counted.origins),
         "robots": plan.robots._asdict() if plan.robots is not None else None,
+        "auth": [seen._asdict() for seen in plan.auth],
         "lower_bound": {"seconds": bound.seconds, "set_by": bound.key, "held_by": held_of(bound)},
         "longest": [
             {"lower_bound": seconds, "held_by": held_by(share)[0], **share._asdict()}
@@ -168,6 +181,11 @@ def _robots_lines(robots: RobotsSeen | None) -> list[str]:
     if robots.unknown:
         parts.append(f"{robots.unknown:,} of origins not asked")
     return [f"  robots.txt: {_many(robots.asked, 'origin')} asked now; requests: {', '.join(parts)}"]
+
+
+def _auth_line(seen: AuthSeen) -> str:
+    state = f"NOT READY: {printable(seen.problem, 400)}" if seen.problem else "ready"
+    return f"  auth.{seen.name}: {seen.scheme} for {_many(seen.requests, 'request')}, {state}"
 
 
 def _bad_lines(counted: Counts) -> list[str]:

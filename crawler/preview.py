@@ -1,7 +1,7 @@
 """What `crawler plan` looks at: the lists, the robots.txt of their hosts, and what the checkpoint knows of these.
 
-Does: bring together counts, paces and robots.txt for the bound. Must not fetch anything but robots.txt, nor change
-the checkpoint. Invariant: no host is asked for more than its robots.txt, and with `offline` none at all.
+Does: bring together counts, paces and robots.txt for the bound, and what is known of credentials. Must not change the
+checkpoint. Invariant: no host is asked for more than its robots.txt or a token, and with `offline` none at all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from time import time as wall_clock
 
 from crawler.admission import Admission, Taught
+from crawler.authplan import auth_seen
 from crawler.bound import Share
 from crawler.errors import Reason
 from crawler.feed import request_of
@@ -25,6 +26,7 @@ from crawler.hosts import Hosts
 from crawler.identity import user_agent
 from crawler.jobfile import LoadedJob
 from crawler.keys import Keys
+from crawler.means import Given, given
 from crawler.model import BadRow, Failed, Outcome, Request, Row
 from crawler.paces import state_of
 from crawler.parts import (
@@ -79,13 +81,15 @@ async def preview(loaded: LoadedJob, *, offline: bool) -> Plan:
     """The plan of a job. Raises JobError, StorageError."""
     job, sources = loaded.job, sources_of(loaded)
     preflight(sources)
+    outside = given(loaded)
     hosts, keys = Hosts(job), keys_of(job)
-    counted = await asyncio.to_thread(counts, _rows(sources), defaults_of(job), keys.key_of, dedupe=job.input.dedupe)
+    counted = await asyncio.to_thread(counts, _rows(sources), defaults_of(loaded), keys.key_of, dedupe=job.input.dedupe)
+    counted = counted._replace(shown_bad=tuple(map(outside.mask, counted.shown_bad)))
     known = _Known(JobFolder(Path(job.output.dir), job.name), wall_clock())
     seen, delays, sent = None, {}, counted.hosts
     if obeys_robots(job):
         cache = RobotsCache(product_token(user_agent(job)), longest_crawl_delay(job))
-        asker = _Asker(loaded, cache, hosts)
+        asker = _Asker(loaded, outside, cache, hosts)
         for origin, entry in known.robots.items():
             asker.take_up(origin, Taught(entry, None), keys)
         asked = [] if offline else nlargest(_ASKED, counted.origins, key=lambda origin: counted.origins[origin])
@@ -100,6 +104,7 @@ async def preview(loaded: LoadedJob, *, offline: bool) -> Plan:
         rate=job.limits.rate,
         workers=job.limits.workers,
         robots=seen,
+        auth=await auth_seen(loaded, outside, hosts, counted.origins, offline=offline),
     )
 
 
@@ -126,8 +131,9 @@ def _shares(sent: Mapping[str, int], hosts: Hosts, known: _Known, delays: dict[s
 class _Asker:
     """Asks for robots.txt, a few hosts at once, each origin once."""
 
-    def __init__(self, loaded: LoadedJob, cache: RobotsCache, hosts: Hosts) -> None:
+    def __init__(self, loaded: LoadedJob, outside: Given, cache: RobotsCache, hosts: Hosts) -> None:
         self._loaded = loaded
+        self._outside = outside
         self._cache = cache
         self._admission = Admission(cache, hosts.of, attempts=1)
         self._hosts = hosts
@@ -149,7 +155,9 @@ class _Asker:
             # Every origin is of the job's own input; where it redirects to may not be.
             named = {hostname(robots_url(origin)) for origin in origins}
             rules = fetch_rules(self._loaded.job, self._hosts, named=lambda request: hostname(request.url) in named)
-            fetcher = Fetcher(session, rules, Watch(tick=1.0))
+            watch = Watch(tick=1.0)
+            rules = rules._replace(means=self._outside.means(session, watch, self._hosts, None))
+            fetcher = Fetcher(session, rules, watch)
             turns = asyncio.Semaphore(_AT_ONCE)
             await asyncio.gather(*(self._one(origin, fetcher, turns, keys) for origin in todo))
 
@@ -178,7 +186,7 @@ def _judged(
     """What robots.txt says of each request, and by politeness key how many will not be sent. The lists are read a
     second time, so stdin is left out.
     """
-    wall, defaults, dedupe = wall_clock(), defaults_of(loaded.job), loaded.job.input.dedupe
+    wall, defaults, dedupe = wall_clock(), defaults_of(loaded), loaded.job.input.dedupe
     found, unsent, known = Counter[Verdict](), Counter[str](), Fingerprints()
     if "-" in loaded.job.input.files:
         return found, unsent

@@ -15,6 +15,7 @@ from time import monotonic
 
 from crawler.codings import CodingError, Decoder, decoder
 from crawler.errors import Reason
+from crawler.hosts import HostRules
 from crawler.model import Body, Fetched, Request
 from crawler.robotstext import MAX_TEXT
 from crawler.session import Answer, TransportError
@@ -23,6 +24,7 @@ from crawler.watch import Phase, Transfer
 
 # Answers whose body nobody wants (errors, redirects) are read up to this, so that the connection can be used again.
 _DRAIN = 64 * 1024
+_TOLD = 8 * 1024  # of an error's body, for who reads why
 # A decoder hands out at most 1 MiB at a time, so no piece of a robots.txt reaches this bound before it is cut off.
 _MAX_ROBOTS = MAX_TEXT + 2 * 1024 * 1024
 _CRUMB = 64
@@ -38,12 +40,13 @@ class Receiver:
         self._keep = keep
         self._throttle = throttle
 
-    async def body(self, outcome: Fetched, answer: Answer, transfer: Transfer, limit: int) -> None:
-        """Put the decoded body, whole, into the outcome. Raises TransportError, CodingError, OSError.
+    async def body(self, outcome: Fetched, answer: Answer, transfer: Transfer, host: HostRules, first: int) -> bytes:
+        """Put the body, whole and decoded, into the outcome; returns its first so many bytes.
 
-        `limit` in bytes, after decoding.
+        Raises TransportError, CodingError, OSError.
         """
-        coding, length = answer.content_encoding, answer.length
+        limit, length = host.max_body, answer.length
+        coding = answer.content_encoding if host.decompress else None
         outcome.length_checked = answer.length_checked
         if length is not None and length > limit:
             raise TransportError(Reason.TOO_LARGE, f"Content-Length is {length} bytes, limits.max_body is {limit}")
@@ -56,9 +59,9 @@ class Receiver:
                 data += piece
             outcome.body = small_body(data, self._keep)
             _verify(outcome)
-            return
+            return data[:first]
         decode = decoder(coding, limit) if coding else None
-        spool = Spool(self._keep, outcome.request_id)
+        spool = Spool(self._keep, outcome.request_id, first)
         try:
             await self._spooled(outcome.request, answer, spool, decode, transfer, limit)
             outcome.body = await spool.finish()
@@ -67,6 +70,7 @@ class Receiver:
         except BaseException:
             await spool.discard()
             raise
+        return bytes(spool.start)
 
     async def robots(self, outcome: Fetched, answer: Answer, transfer: Transfer) -> bool:
         """Put the first 500 KiB of a robots.txt into the outcome, in memory whatever else is kept (RFC 9309 2.5).
@@ -88,16 +92,19 @@ class Receiver:
         outcome.body = Body(len(data), sha256(data).hexdigest(), data)
         return whole
 
-    async def drain(self, request: Request, answer: Answer, transfer: Transfer) -> bool:
+    async def drain(self, request: Request, answer: Answer, transfer: Transfer, start: bytearray | None) -> bool:
         """Read a body that nobody wants, so that its connection can serve again; False when that takes too much.
 
-        Too many bytes, or too long for the watch: the status stands, whatever becomes of the rest.
+        `start` is filled with its first bytes, where somebody wants at least these. Too many bytes, or too long for the
+        watch: the status stands, whatever becomes of the rest.
         """
         size = 0
         try:
             while piece := await answer.read():
                 await self._arrived(request, len(piece), transfer)
                 size += len(piece)
+                if start is not None and len(start) < _TOLD:
+                    start += piece[: _TOLD - len(start)]
                 if size > _DRAIN:
                     return False
         except TransportError:

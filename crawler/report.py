@@ -53,9 +53,10 @@ class Summary:
     latency_ms: dict[str, float | None]
     ttfb_ms: dict[str, float | None]
     hosts: dict[str, dict[str, int]]
+    warnings: list[str]
 
 
-def summarize(tally: Tally, last: Snapshot, started: float, code: ExitCode) -> Summary:
+def summarize(tally: Tally, last: Snapshot, started: float, code: ExitCode, warnings: tuple[str, ...] = ()) -> Summary:
     """Put the numbers of a run together; `started` in seconds since the epoch."""
     return Summary(
         job=last.job,
@@ -80,6 +81,7 @@ def summarize(tally: Tally, last: Snapshot, started: float, code: ExitCode) -> S
         latency_ms=tally.latency.percentiles(),
         ttfb_ms=tally.ttfb.percentiles(),
         hosts=_top(tally.hosts),
+        warnings=list(warnings),
     )
 
 
@@ -105,6 +107,7 @@ def final_lines(summary: Summary, run_folder: Path) -> list[str]:
     median, most = summary.latency_ms["p50"], summary.latency_ms["p95"]
     if median is not None and most is not None:
         lines.append(f"  latency: median {_ms(median)}, 95% within {_ms(most)}")
+    lines += [f"  warning: {warning}" for warning in summary.warnings]
     lines.append(f"  results: {printable(str(run_folder), 4000)}")
     if summary.state == "stopped":
         lines.append(f"  stopped before the end: {_left(summary)}; run it again to go on")

@@ -58,7 +58,10 @@ _STAGED_FINGERPRINTS = (
     "SELECT json_group_array(json_array(id, fingerprint)) FROM (SELECT id, fingerprint FROM inbox{} "
     "WHERE id > ? AND host > ? ORDER BY id LIMIT 10000)"
 )
-_ROWS = "SELECT hosts.name, rows.id, fingerprint, url FROM {} AS rows JOIN hosts ON hosts.id = host WHERE host > ?"
+_ROWS = (
+    "SELECT hosts.name, rows.id, fingerprint, url FROM {} AS rows JOIN hosts ON hosts.id = host "
+    "WHERE host > ? AND (more IS NULL OR more->>'r' IS NULL)"
+)
 
 StoredRow = tuple[int, str, str | None]  # id, URL, more
 
@@ -204,8 +207,8 @@ class RowStore:
             yield [print_ for _, _, print_ in rows]
             at = rows[-1][:2]
 
-    def all(self) -> Iterator[tuple[str, int, int, str]]:
-        """Every row as (host, id, fingerprint, url); nothing may be inserted meanwhile."""
+    def listed(self) -> Iterator[tuple[str, int, int, str]]:
+        """Every row that a list named, as (host, id, fingerprint, url); nothing may be inserted meanwhile."""
         for table in (0, 1):
             yield from self._db.execute(_ROWS.format(f"inbox{table}"), (self._merged_of(table),))
         yield from self._db.execute(_ROWS.format("requests"), (0,))

@@ -21,9 +21,11 @@ from typing import NamedTuple
 
 from crawler.admission import Admission, Taught
 from crawler.bandwidth import Bandwidth
+from crawler.capturing import Capturing
 from crawler.checkpoint import Checkpoint, SourceMark
-from crawler.commit import Outputs
+from crawler.commit import Listener, Outputs
 from crawler.errors import ExitCode, StorageError
+from crawler.exchange import Means
 from crawler.feed import Defaults
 from crawler.fetch import Fetcher
 from crawler.folders import JobFolder
@@ -31,10 +33,12 @@ from crawler.frontier import Frontier
 from crawler.hosts import Hosts
 from crawler.identity import user_agent
 from crawler.intake import Import
+from crawler.jars import JobJar
 from crawler.job import Job
 from crawler.jobfile import LoadedJob
 from crawler.keys import Keys
 from crawler.ledger import Ledger
+from crawler.means import Given, given
 from crawler.pace import PaceLimits
 from crawler.paces import state_of
 from crawler.parts import (
@@ -58,7 +62,7 @@ from crawler.settle import Rules
 from crawler.sinks.bodies import PARTS
 from crawler.sources import Source, preflight
 from crawler.tally import Snapshot, Tally
-from crawler.urls import hostname
+from crawler.urls import hostname, netloc
 from crawler.watch import Watch
 
 log = logging.getLogger("crawler")
@@ -66,12 +70,14 @@ log = logging.getLogger("crawler")
 
 class Options(NamedTuple):
     """How this start of a job differs from others: begin anew, make again what failed, take SIGINT and SIGTERM as
-    orders to stop.
+    orders to stop; who listens to its records, and who is given its pipeline when it begins.
     """
 
     fresh: bool = False
     again: Picked | None = None
     signals: bool = False
+    listener: Listener | None = None
+    held: Callable[[Pipeline], None] | None = None
 
 
 class Ended(NamedTuple):
@@ -82,6 +88,14 @@ class Ended(NamedTuple):
     tally: Tally
     started: float
     run_folder: Path
+    warnings: tuple[str, ...] = ()
+
+
+class Going(NamedTuple):
+    """What looks after the transfers of a run, and what goes along with its requests."""
+
+    watch: Watch
+    means: Means | None
 
 
 class _Opened(NamedTuple):
@@ -95,6 +109,8 @@ class _Opened(NamedTuple):
     defaults: Defaults
     hosts: Hosts
     keys: Keys
+    found: Given
+    jar: JobJar | None
 
 
 async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], Shown]) -> Ended:
@@ -103,10 +119,11 @@ async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], S
     if options.again is None:
         sources = sources_of(loaded)
         preflight(sources)
+    found = given(loaded)
     folder = JobFolder(Path(loaded.job.output.dir), loaded.job.name)
     folder.lock(wall_clock())
     try:
-        with _opened(loaded.job, folder, options) as opened:
+        with _opened(loaded, found, folder, options) as opened:
             return await _run(opened, sources, options, shown)
     except sqlite3.Error as error:
         raise StorageError(f"{folder.state}: {error}; what was reported is safe, the next run goes on") from error
@@ -115,25 +132,36 @@ async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], S
 
 
 @contextmanager
-def _opened(job: Job, folder: JobFolder, options: Options) -> Iterator[_Opened]:
+def _opened(loaded: LoadedJob, found: Given, folder: JobFolder, options: Options) -> Iterator[_Opened]:
+    job = loaded.job
     with closing(Checkpoint(folder.state)) as checkpoint:
         if options.again is not None:
             taken = open_again(checkpoint, job, options.again, wall_clock())
         else:
             taken = open_run(checkpoint, job, fresh=options.fresh, now=wall_clock())
         run_folder = folder.make_run(taken.run)
+        jar = JobJar(job, loaded.base, folder, run_folder, resumed=taken.resumed) if job.cookies.jar else None
         layout = job.output.layout if job.output.bodies == "files" else None
-        outputs = Outputs(checkpoint, taken.run, run_folder, layout)
+        outputs = Outputs(checkpoint, taken.run, run_folder, layout, found.mask, options.listener)
         hosts, keys = Hosts(job), keys_of(job)
         rules = Rules(
             taken.run,
             lambda netloc: hosts.of(netloc).retry,
             keys.key_of,
-            job.request.accepted.__contains__,
+            _accepts(job, hosts),
             job.limits.max_redirects,
             job.output.headers_in_record,
+            job.paging.ends_by_status if job.paging is not None else lambda status, page: False,
+            found.mask,
         )
-        yield _Opened(job, checkpoint, taken, outputs, rules, defaults_of(job), hosts, keys)
+        yield _Opened(job, checkpoint, taken, outputs, rules, defaults_of(loaded), hosts, keys, found, jar)
+
+
+def _accepts(job: Job, hosts: Hosts) -> Callable[[str, int], bool]:
+    if hosts.plain:
+        accepted = job.request.accepted
+        return lambda url, status: status in accepted
+    return lambda url, status: status in hosts.of(netloc(url)).accepts
 
 
 async def _run(opened: _Opened, sources: list[Source], options: Options, shown: Callable[[Path], Shown]) -> Ended:
@@ -143,15 +171,20 @@ async def _run(opened: _Opened, sources: list[Source], options: Options, shown: 
         log.warning("resumed run %s: %s", taken.run, _recovered(outputs))
     again = options.again is not None
     to_read = [] if again else inputs_of(job, sources, outputs, taken, opened.rules, opened.defaults)
+    for warning in opened.found.warnings:
+        log.warning("%s", warning)
     if job.request.contact is None and not any(name.lower() == "user-agent" for name in job.request.headers):
         log.warning("request.contact is not set: give an address or a page, so that site owners can reach you")
     with ThreadPoolExecutor(1, thread_name_prefix="storage") as storage:
         drained, pipeline = await _worked(opened, to_read, storage, options, watcher)
     outputs.close(finished=drained)
+    if opened.jar is not None:
+        opened.jar.close()
     code = ExitCode.STOPPED if not drained else ExitCode.FAILED if taken.tally.failed else ExitCode.OK
     state = "finished" if drained else "stopped"
     opened.checkpoint.end_run(taken.run, wall_clock(), state, code)
-    return Ended(code, _last(pipeline.snapshot(), state), taken.tally, taken.started, outputs.folder)
+    last = _last(pipeline.snapshot(), state)
+    return Ended(code, last, taken.tally, taken.started, outputs.folder, opened.found.warnings)
 
 
 def _last(snapshot: Snapshot, state: str) -> Snapshot:
@@ -184,20 +217,24 @@ def _frontier(opened: _Opened, robots: RobotsCache | None, admission: Admission)
 
 
 def _pipeline(
-    opened: _Opened, to_read: list[tuple[Source, SourceMark]], storage: ThreadPoolExecutor, session: Session
+    opened: _Opened,
+    to_read: list[tuple[Source, SourceMark]],
+    storage: ThreadPoolExecutor,
+    session: Session,
+    going: Going,
 ) -> Pipeline:
     job, taken = opened.job, opened.taken
     token = product_token(user_agent(job))
     robots = RobotsCache(token, longest_crawl_delay(job)) if obeys_robots(job) else None
     admission = Admission(robots, opened.hosts.of, job.retry.attempts)
     frontier = _frontier(opened, robots, admission)
-    # Often enough for the shortest timeout, seldom enough to cost nothing.
-    watch = Watch(tick=max(0.02, min(0.25, shortest_timeout(job) / 4)))
     plan = Plan(job.name, taken.run, job.limits.workers, job.limits.rate, opened.rules, job.limits.memory)
-    given = Import(to_read, opened.checkpoint.last_id() + 1, opened.defaults, job.input.dedupe)
-    gates = Gates(opened.keys, admission, session.address_of)
-    ledger = Ledger(opened.outputs, storage, frontier, taken.tally, taken.elapsed)
-    return Pipeline(plan, given, gates, frontier, ledger, watch)
+    imported = Import(to_read, opened.checkpoint.last_id() + 1, opened.defaults, job.input.dedupe)
+    auth = going.means.auth if going.means is not None else None
+    gates = Gates(opened.keys, admission, session.address_of, auth.barred if auth is not None else None)
+    beside = opened.jar.beside if opened.jar is not None else None
+    ledger = Ledger(opened.outputs, storage, frontier, taken.tally, taken.elapsed, beside)
+    return Pipeline(plan, imported, gates, frontier, ledger, going.watch)
 
 
 async def _worked(
@@ -216,13 +253,22 @@ async def _worked(
     bandwidth = Bandwidth(limits.bandwidth, lambda netloc: opened.hosts.of(netloc).bandwidth) if capped else None
     try:
         async with Session(session_settings(job)) as session:
-            pipeline = _pipeline(opened, to_read, storage, session)
+            # Often enough for the shortest timeout, seldom enough to cost nothing.
+            watch = Watch(tick=max(0.02, min(0.25, shortest_timeout(job) / 4)))
+            means = opened.found.means(session, watch, opened.hosts, opened.jar.jar if opened.jar else None)
+            pipeline = _pipeline(opened, to_read, storage, session, Going(watch, means))
             rules = fetch_rules(job, opened.hosts, pipeline.named, opened.taken.run, opened.outputs.folder / PARTS)
-            fetcher = Fetcher(
-                session, rules._replace(paced=pipeline.paced), pipeline.watch, bandwidth.spend if bandwidth else None
-            )
-            with _signals(pipeline) if options.signals else nullcontext():
-                return await pipeline.run(fetcher, watcher), pipeline
+            capturing = Capturing(job.websocket, opened.taken.run, pipeline.ledger)
+            rules = rules._replace(paced=pipeline.paced, means=means, capturing=capturing)
+            fetcher = Fetcher(session, rules, watch, bandwidth.spend if bandwidth else None)
+            if options.held is not None:
+                options.held(pipeline)
+            try:
+                with _signals(pipeline) if options.signals else nullcontext():
+                    return await pipeline.run(fetcher, watcher), pipeline
+            finally:
+                if means is not None and means.auth is not None:
+                    await means.auth.close()
     except BaseExceptionGroup as group:
         raise _first(group) from group
 

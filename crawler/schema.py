@@ -32,9 +32,17 @@ CREATE TABLE hosts (
 );
 CREATE TABLE robots (origin TEXT PRIMARY KEY, entry TEXT NOT NULL) WITHOUT ROWID;
 """
+_CAPTURES = """
+CREATE TABLE captures (
+    id INTEGER PRIMARY KEY, frames INTEGER NOT NULL, bytes INTEGER NOT NULL, seconds REAL NOT NULL,
+    over INTEGER NOT NULL
+);
+"""
 # Forgotten when a new run begins. A request's row lies in `requests` or in an inbox (see rowstore.py), its state in
 # `states` or in the log of ends (see endlog.py).
-OF_A_RUN = """
+OF_A_RUN = (
+    _CAPTURES
+    + """
 CREATE TABLE requests (
     host INTEGER NOT NULL, id INTEGER NOT NULL, fingerprint INTEGER NOT NULL, url TEXT NOT NULL, more TEXT,
     PRIMARY KEY (host, id)
@@ -55,6 +63,7 @@ CREATE TABLE sources (
 );
 CREATE TABLE segments (name TEXT PRIMARY KEY, length INTEGER NOT NULL, tail TEXT NOT NULL) WITHOUT ROWID;
 """
+)
 # How many requests wait: `hosts` counts the rows of `requests` less the ends that were folded, `meta` the others.
 COUNT_WAITING = (
     "SELECT (SELECT COALESCE(SUM(waiting), 0) FROM hosts) + COALESCE((SELECT value FROM meta WHERE key = 'staged'), 0)"
@@ -129,8 +138,9 @@ def _trust(db: sqlite3.Connection, path: Path) -> None:
     if version != SCHEMA:
         cure = "update the crawler" if version > SCHEMA else "move it away to start anew"
         raise StorageError(f"{path}: its format is number {version}, this version reads {SCHEMA}; {cure}")
-    if path.stat().st_size > _CHECKED_AT_ONCE:
-        return
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise damaged(path, verdict)
+    if path.stat().st_size <= _CHECKED_AT_ONCE:
+        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise damaged(path, verdict)
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'captures'").fetchone():
+        db.execute(_CAPTURES)  # made before there were any

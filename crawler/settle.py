@@ -8,31 +8,37 @@ has a body.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import Enum
-from functools import lru_cache
 from random import Random
 from typing import NamedTuple, assert_never
 
+from crawler.capture import METHOD
+from crawler.challenges import parse as parse_challenges
+from crawler.challenges import wanted
 from crawler.errors import POLICY, Reason
-from crawler.model import Body, Elapsed, Failed, Fetched, Outcome, Record, Request, Skipped, Timing
+from crawler.masking import NOTHING, Mask
+from crawler.model import Body, Failed, Fetched, Outcome, Page, Record, Request, Skipped
 from crawler.quota import Quota, quota_of
-from crawler.redirect import Hop, Refusal, follow
+from crawler.records import Fault, fetched_record, record_of
+from crawler.redirect import Hop, Refusal, follow, unsigned
 from crawler.retry import Again, RetryPolicy, retry_after
-from crawler.urls import netloc
+from crawler.urls import netloc, parse
 
 
 class Rules(NamedTuple):
     """What of the job a verdict needs: `retry_of` gives the policy of a host (with its port), `key_of` a host's
-    politeness key.
+    politeness key; `accepts` says whether a URL's status is a success, `past_end` whether one of a page
+    means that there are no more; `mask` knows the secrets.
     """
 
     run: str
     retry_of: Callable[[str], RetryPolicy]
     key_of: Callable[[str], str]
-    accepts: Callable[[int], bool]
+    accepts: Callable[[str, int], bool]
     max_redirects: int
     headers_in_record: bool
+    past_end: Callable[[int, int], bool] = lambda status, page: False
+    mask: Mask = NOTHING
 
 
 class Host(Enum):
@@ -42,6 +48,7 @@ class Host(Enum):
     BUSY = "busy"  # it is asked too much
     OVERLOADED = "overloaded"  # the same, and for whomever asks: it may be broken as well
     DOWN = "down"  # no answer
+    UNASKED = "unasked"  # no credential was to be had, so it is to be left alone, but did nothing wrong
     ERROR = "error"  # it answers, but with an error of its own
     NOTHING = "nothing"
 
@@ -61,10 +68,11 @@ _HOST_OF = {429: Host.BUSY, 503: Host.OVERLOADED}  # nginx limits by 503 unless 
 
 
 class End(NamedTuple):
-    """The request came to its end."""
+    """The request came to its end; `following` is the next page, as a request without a number yet."""
 
     record: Record
     body: Body | None
+    following: Request | None = None
 
 
 class Wait(NamedTuple):
@@ -82,14 +90,6 @@ class Verdict(NamedTuple):
     news: News
 
 
-class _Fault(NamedTuple):
-    """Why an attempt was no success."""
-
-    reason: Reason
-    error: str
-    status: int | None
-
-
 def judge(outcome: Outcome, rules: Rules, now: float, rng: Random) -> Verdict:
     """Decide what follows; moves the request on (attempt, hop) where it waits again."""
     news = news_of(outcome, rules)
@@ -97,22 +97,23 @@ def judge(outcome: Outcome, rules: Rules, now: float, rng: Random) -> Verdict:
         case Fetched():
             return _answered(outcome, news, rules, now, rng)
         case Failed(reason=reason, error=error, status=status):
-            return _failed(outcome, news, _Fault(reason, error, status), rules, now, rng)
+            return _failed(outcome, news, Fault(reason, error, status), rules, now, rng)
         case Skipped(request=request, reason=reason, error=error):
-            return Verdict(End(_record(rules.run, request, "skipped", _Fault(reason, error, None)), None), news)
+            return Verdict(End(record_of(rules.run, request, "skipped", Fault(reason, error, None)), None), news)
     assert_never(outcome)
 
 
 def news_of(outcome: Outcome, rules: Rules) -> News:
     """What an outcome says of the host that gave it."""
     if not isinstance(outcome, Fetched):
-        told = isinstance(outcome, Failed) and POLICY[outcome.reason].against_host
-        return News(Host.DOWN) if told else _NO_NEWS
+        if not isinstance(outcome, Failed) or not POLICY[outcome.reason].against_host:
+            return _NO_NEWS
+        return News(Host.UNASKED if outcome.reason is Reason.AUTH_UNAVAILABLE else Host.DOWN, outcome.wait)
     status, timing = outcome.status, outcome.timing
     wall = timing.started_at + timing.total / 1000
     latency = (timing.ttfb or timing.total) / 1000
     quota = quota_of(outcome.headers, wall)
-    if status < 300 or rules.accepts(status):
+    if status < 300 or _accepted(outcome, rules):
         return News(Host.FINE, None, latency, quota)
     return News(
         _HOST_OF.get(status) or (Host.ERROR if status >= 500 else Host.FINE),
@@ -123,27 +124,85 @@ def news_of(outcome: Outcome, rules: Rules) -> News:
 
 
 def _answered(outcome: Fetched, news: News, rules: Rules, now: float, rng: Random) -> Verdict:
-    status = outcome.status
-    if rules.accepts(status):
-        return Verdict(End(_fetched_record(outcome, rules), outcome.body), news)
-    request = outcome.request
-    step = follow(request, status, outcome.headers.get("Location"), rules.max_redirects)
+    status, request = outcome.status, outcome.request
+    if outcome.again:
+        request.rounds += 1
+        return Verdict(Wait(0.0 if news.wait is None else now + news.wait, None, None), news)
+    if _accepted(outcome, rules):
+        body = outcome.body if request.method != METHOD else None
+        return Verdict(End(_fetched_record(outcome, rules), body, _following(outcome, rules)), news)
+    step = follow(request, status, _unsaid(outcome.headers.get("Location"), outcome, rules), rules.max_redirects)
     if isinstance(step, Hop):
         move(request, step, rules.key_of)
         return Verdict(Wait(0.0 if news.wait is None else now + news.wait, None, None), news)
     if isinstance(step, Refusal):
-        return _failed(outcome, news, _Fault(step.reason, step.error, status), rules, now, rng)
-    return _failed(outcome, news, _Fault(Reason.STATUS, f"the server answered {status}", status), rules, now, rng)
+        return _failed(outcome, news, Fault(step.reason, step.error, status), rules, now, rng)
+    if request.page is not None and rules.past_end(status, request.page.number):
+        fault = Fault(Reason.PAST_END, f"behind the last page: the server answered {status}", status)
+        record = record_of(rules.run, request, "skipped", fault, outcome.timing, outcome.request_id)
+        return Verdict(End(record, None), news)
+    error = f"the server answered {status}"
+    if status == 401:
+        error += _wanted(outcome)
+    return _failed(outcome, news, Fault(Reason.STATUS, error, status), rules, now, rng)
 
 
-def _failed(outcome: Fetched | Failed, news: News, fault: _Fault, rules: Rules, now: float, rng: Random) -> Verdict:
+def _accepted(outcome: Fetched, rules: Rules) -> bool:
+    request, status = outcome.request, outcome.status
+    return status == 101 if request.method == METHOD else rules.accepts(request.url, status)
+
+
+def _wanted(outcome: Fetched) -> str:
+    """What a server that answered 401 to a request without credentials wants (RFC 9110 11.6.1)."""
+    said = wanted(parse_challenges(outcome.challenges))
+    return f" and wants {said}; no credential of an [auth] section went along" if said else ""
+
+
+def _unsaid(url: str | None, outcome: Fetched, rules: Rules) -> str | None:
+    """A URL that a server gave, without the parameters that hold a secret: one that signs queries gets its own back,
+    and it is added anew at each hop; it must not stand in a URL that is stored and shown.
+    """
+    if url is None:
+        return None
+    url, mask = unsigned(url, outcome.lent), rules.mask
+    if mask(url) == url:
+        return url
+    head, mark, query = url.partition("?")
+    pairs = "&".join(pair for pair in query.split("&") if mask(pair) == pair)
+    return f"{head}{mark if pairs else ''}{pairs}"
+
+
+def _following(outcome: Fetched, rules: Rules) -> Request | None:
+    """The next page: asked for as this one was, but for its URL."""
+    if outcome.next_url is None:
+        return None
+    request, url = outcome.request, parse(_unsaid(outcome.next_url, outcome, rules) or "")
+    return Request(
+        0,
+        url.href,
+        rules.key_of(url.host),
+        method=request.method,
+        headers=request.headers,
+        body=request.body,
+        filename=request.filename,
+        input=request.input,
+        place=request.place,
+        page=Page((request.page.number if request.page else 1) + 1, outcome.body.sha256),
+        referrer=request.seed,
+    )
+
+
+def _failed(outcome: Fetched | Failed, news: News, fault: Fault, rules: Rules, now: float, rng: Random) -> Verdict:
     request = outcome.request
+    if isinstance(outcome, Failed) and outcome.frames:  # a capture lasts as long as something comes
+        request.attempt = 1
     policy = rules.retry_of(netloc(request.url))
     step = policy.decide(fault.reason, fault.status, request.attempt, request.method, now, rng, news.wait)
-    if isinstance(step, Again):
+    if isinstance(step, Again) and not (isinstance(outcome, Failed) and outcome.final):
         request.attempt += 1
+        request.rounds = 0
         return Verdict(Wait(step.not_before, fault.reason.slug(fault.status), fault.error), news)
-    record = _record(rules.run, request, "failed", fault, outcome.timing, outcome.request_id)
+    record = record_of(rules.run, request, "failed", fault, outcome.timing, outcome.request_id)
     return Verdict(End(record, None), news)
 
 
@@ -165,70 +224,14 @@ def move(request: Request, hop: Hop, key_of: Callable[[str], str]) -> None:
     request.body = hop.body
     request.headers = hop.headers
     request.foreign = hop.foreign
+    request.rounds = 0
+    request.warning = hop.warning or request.warning
 
 
 def _fetched_record(outcome: Fetched, rules: Rules) -> Record:
-    headers = outcome.headers
-    record = _record(rules.run, outcome.request, "fetched", None, outcome.timing, outcome.request_id)
-    record.status = outcome.status
-    record.bytes, record.sha256 = outcome.body.size, outcome.body.sha256
-    record.content_type = headers.get("Content-Type")
-    record.etag = headers.get("ETag")
-    record.last_modified = headers.get("Last-Modified")
-    record.length_checked = outcome.length_checked
-    record.warning = outcome.warning
+    record = fetched_record(rules.run, outcome)
     if rules.headers_in_record:
         # A cookie is a credential that the server lent us.
-        record.headers = {name.lower(): value for name, value in headers.items() if name.lower() != "set-cookie"}
+        shown = ((name.lower(), unsigned(rules.mask(value), outcome.lent)) for name, value in outcome.headers.items())
+        record.headers = {name: value for name, value in shown if name != "set-cookie"}
     return record
-
-
-def _record(
-    run: str,
-    request: Request,
-    outcome: str,
-    fault: _Fault | None,
-    timing: Timing | None = None,
-    request_id: str | None = None,
-) -> Record:
-    return Record(
-        id=request.id,
-        run=run,
-        url=request.seed,
-        final_url=request.url,
-        method=request.method,
-        outcome=outcome,
-        reason=fault.reason.slug(fault.status) if fault else None,
-        status=fault.status if fault else None,
-        attempts=request.attempt if timing else request.attempt - 1,
-        started_at=_iso(timing.started_at) if timing else None,
-        elapsed_ms=Elapsed(timing.dns, timing.connect, timing.ttfb, timing.total) if timing else None,
-        bytes=None,
-        sha256=None,
-        content_type=None,
-        headers=None,
-        etag=None,
-        last_modified=None,
-        change=None,
-        depth=0,
-        referrer=None,
-        length_checked=None,
-        request_id=request_id,
-        input=request.input,
-        fields=None,
-        place=str(request.place) if request.place else None,
-        warning=None,
-        error=fault.error if fault else None,
-        body=None,
-    )
-
-
-@lru_cache(maxsize=8)
-def _second(wall: int) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-
-
-def _iso(wall: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    milliseconds = int(wall * 1000)
-    return f"{_second(milliseconds // 1000)}{milliseconds % 1000:03d}Z"

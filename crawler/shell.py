@@ -65,7 +65,7 @@ def run_shown(loaded: LoadedJob, options: Options, *, log_format: str, quiet: bo
         finally:
             for display in displays:
                 display.close(last)
-    summary = summarize(ended.tally, ended.snapshot, ended.started, ended.exit_code)
+    summary = summarize(ended.tally, ended.snapshot, ended.started, ended.exit_code, ended.warnings)
     write_summary(ended.run_folder, summary)
     if not as_json and not (quiet and ended.exit_code == ExitCode.OK):
         click.echo("\n".join(final_lines(summary, ended.run_folder)), err=True)

@@ -40,10 +40,18 @@ def small_body(data: bytes, keep: Keep) -> Body:
     return Body(len(data), sha256(data).hexdigest(), data if keep.folder is not None else None)
 
 
-class Spool:
-    """One body on its way in; `name` makes the part file's name unique."""
+async def drop(body: Body) -> None:
+    """Remove what is on disk of a body that nobody will store."""
+    if body.part is not None:
+        await asyncio.to_thread(os.unlink, body.part)
 
-    def __init__(self, keep: Keep, name: str) -> None:
+
+class Spool:
+    """One body on its way in; `name` makes the part file's name unique, `start` holds its `first` bytes."""
+
+    def __init__(self, keep: Keep, name: str, first: int = 0) -> None:
+        self.start = bytearray()
+        self._first = first
         self._path = os.path.join(keep.folder, name + ".part") if keep.folder is not None else None
         self._hash = sha256()
         self._pieces: list[bytes] = []
@@ -57,6 +65,8 @@ class Spool:
 
     def take(self, piece: bytes) -> bool:
         """Accept the next bytes; True when `drain` must be awaited before more are given."""
+        if self.size < self._first:
+            self.start += piece[: self._first - self.size]
         self.size += len(piece)
         self._held += len(piece)
         self._pieces.append(piece)

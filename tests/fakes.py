@@ -6,9 +6,14 @@ from collections import defaultdict
 from hashlib import sha256
 
 from crawler.frontier import Frontier, Want
+from crawler.hosts import HostRules
+from crawler.jobconnection import Ways
 from crawler.model import Body, Record, Request
+from crawler.pace import PaceLimits
+from crawler.retry import RetryPolicy
 from crawler.sinks.bodies import Stored
 from crawler.tally import Snapshot
+from crawler.watch import Limits
 
 # A run in its middle; tests replace what they look at.
 SNAPSHOT = Snapshot(
@@ -34,6 +39,23 @@ SNAPSHOT = Snapshot(
     hosts_waiting=0,
     next_at=None,
     longest=None,
+)
+
+
+# What holds for a host of a job that says nothing; tests replace what they look at.
+HOST_RULES = HostRules(
+    pace=PaceLimits(8),
+    retry=RetryPolicy(),
+    timeouts=Limits(5, 15, 300, 30, 10),
+    headers={},
+    max_body=1 << 20,
+    bandwidth=None,
+    robots=True,
+    crawl_delay_max=60.0,
+    accepts=frozenset(range(200, 300)),
+    decompress=True,
+    expect=None,
+    ways=Ways(),
 )
 
 
@@ -90,18 +112,19 @@ def record_of(id: int, body: bytes | None = b"", *, url: str | None = None, kind
         started_at=None,
         elapsed_ms=None,
         bytes=None if body is None else len(body),
+        frames=None,
         sha256=None if body is None else sha256(body).hexdigest(),
         content_type=kind,
+        charset=None,
         headers=None,
         etag=None,
         last_modified=None,
-        change=None,
         depth=0,
+        page=None,
         referrer=None,
         length_checked=None,
         request_id=None,
         input=None,
-        fields=None,
         place=None,
         warning=None,
         error=None,

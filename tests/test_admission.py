@@ -11,16 +11,14 @@ from crawler.admission import Admission, Ask, Taught
 from crawler.errors import POLICY, Reason
 from crawler.hosts import HostRules
 from crawler.model import Body, Failed, Fetched, Outcome, Request, Skipped, Timing
-from crawler.pace import PaceLimits
 from crawler.redirect import Hop
-from crawler.retry import RetryPolicy
 from crawler.robots import ASK_AGAIN, Entry, RobotsCache, origin_of, robots_url
 from crawler.settle import move
-from crawler.watch import Limits
+from tests.fakes import HOST_RULES
 
 NOW = 1_700_000_000.0
 ATTEMPTS = 3
-RULES = HostRules(PaceLimits(8), RetryPolicy(), Limits(5, 15, 300, 30, 10), {}, 1024, None, True, 60.0)
+RULES = HOST_RULES
 TEXT = b"User-agent: *\nDisallow: /private\nCrawl-delay: 7\n"
 
 

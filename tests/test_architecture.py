@@ -14,57 +14,114 @@ from crawler.errors import POLICY, Reason
 
 PACKAGE = Path(crawler.__file__).parent
 LAYERS = {
-    1: "model errors",
-    2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect quota "
-    "robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job perhost hosts "
-    "jobtext identity rows states statuses inbox picking penalties",
+    1: "model errors routes auth.scheme",
+    2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect "
+    "quota robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job "
+    "perhost hosts jobtext identity rows states statuses inbox picking penalties patterns headertext jobinput "
+    "jobrequest jobconnection jobauth jobsecrets jobtemplate bodytext multipart digests challenges charsets "
+    "compose expect paging linkheader jmespaths cookies cookierules cookietext setcookie grants masking "
+    "secretforms secretrefs proxies proxytext routing tokentext auth.apikey auth.awsfaults auth.awssigner "
+    "auth.basic auth.bearer auth.digest auth.digestanswer auth.hmac auth.hmactemplate auth.netrc auth.oauth2 "
+    "auth.plugin auth.sigv4 capture stamps records",
     3: "lines sources durable session wire guard resolver spool receive fetch bandwidth memory sinks.bodies "
-    "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress report "
-    "logs status",
-    4: "wake intake ledger pipeline parts resume run plan preview",
-    5: "cli shell flags demo demoapp demofaults demopages demosite __main__",
+    "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress "
+    "report logs status authenticate awskeys connector cookiefiles exchange handshakes outgoing pools reading "
+    "references secretcommand vault tls tokencache tokencall tokens tunnel upload wirefaults listening channel "
+    "capturing sinks.frames",
+    4: "wake intake ledger pipeline parts resume run plan preview credentials jars means authplan",
+    5: "cli shell flags demo demoapp demofaults demopages demosite __main__ library fetchall",
 }
 # What may know its peers within layers 2 and 3; from any other layer imports go down only.
 PEERS = {
     "addresses": "urls",
     "admission": "hosts redirect robots robotstext urls",
-    "feed": "urls fingerprints",
+    "auth.apikey": "challenges tables urls",
+    "auth.basic": "challenges",
+    "auth.bearer": "challenges",
+    "auth.digest": "auth.digestanswer challenges urls",
+    "auth.digestanswer": "challenges urls",
+    "auth.hmac": "auth.hmactemplate challenges tables urls",
+    "auth.hmactemplate": "urls",
+    "auth.netrc": "challenges urls",
+    "auth.oauth2": "grants tokentext",
+    "auth.plugin": "challenges tables urls",
+    "auth.sigv4": "auth.awsfaults auth.awssigner urls",
+    "capture": "bodytext stamps units urls",
+    "capturing": "channel receive session",
+    "challenges": "urls",
+    "channel": "session wirefaults",
+    "checkpoint": "durable endlog rowstore schema",
+    "commit": "checkpoint sinks.bodies sinks.frames sinks.jsonl",
+    "compose": "redirect",
+    "connector": "guard tls tunnel wirefaults",
+    "cookiefiles": "durable",
+    "cookierules": "setcookie",
+    "cookies": "cookierules setcookie",
+    "cookietext": "cookierules urls",
+    "endlog": "rowstore schema",
+    "exchange": "authenticate outgoing session",
+    "expect": "charsets units urls",
+    "feed": "bodytext capture fingerprints urls",
+    "fetch": "capturing exchange reading receive session spool",
+    "folders": "durable",
     "frontier": "hostqueue pace",
+    "grants": "retry urls",
+    "guard": "resolver",
+    "headertext": "tables",
     "hostqueue": "pace",
-    "hosts": "job pace perhost retry watch",
+    "hosts": "expect job jobconnection jobrequest pace patterns perhost retry watch",
     "identity": "codings job",
-    "job": "addresses names perhost places retry statuses tables units urls",
+    "jmespaths": "urls",
+    "job": "capture expect jobauth jobconnection jobinput jobrequest names paging patterns perhost "
+    "places retry units urls",
+    "jobauth": "headertext patterns secretrefs tables units urls",
+    "jobconnection": "addresses proxytext secretrefs units",
     "jobfile": "jobfaults jobformats",
     "jobformats": "jobyaml",
-    "jobtext": "hosts job perhost places redirect retry urls",
+    "jobrequest": "bodytext headertext jobinput statuses tables urls",
+    "jobsecrets": "job jobauth routing secretrefs",
+    "jobtext": "addresses bodytext hosts job jobauth jobconnection patterns perhost places redirect retry "
+    "secretrefs urls",
+    "masking": "secretforms",
     "pace": "breaker learning retry",
     "paces": "pace",
+    "paging": "charsets jmespaths linkheader patterns units urls",
+    "patterns": "urls",
     "penalties": "pace retry settle",
-    "perhost": "retry tables units urls",
+    "perhost": "expect headertext jobconnection jobrequest retry units",
     "picking": "statuses",
     "places": "urls",
+    "pools": "connector guard wire",
+    "proxytext": "urls",
     "quota": "retry",
+    "reading": "exchange receive session",
+    "receive": "session spool",
+    "records": "capture stamps urls",
     "redirect": "urls",
+    "references": "secretcommand vault",
+    "report": "durable progress",
     "retry": "units",
     "robots": "retry robotstext",
-    "settle": "quota redirect retry urls",
-    "checkpoint": "durable endlog rowstore schema",
-    "commit": "checkpoint sinks.bodies sinks.jsonl",
-    "endlog": "rowstore schema",
-    "fetch": "receive session spool",
-    "guard": "resolver",
-    "receive": "session spool",
+    "routing": "jobconnection proxies proxytext secretrefs urls",
     "rowstore": "schema",
-    "session": "guard resolver wire",
-    "folders": "durable",
-    "report": "durable progress",
+    "session": "guard handshakes pools resolver wirefaults",
+    "settle": "capture challenges masking quota records redirect retry urls",
     "sinks.bodies": "durable",
+    "sinks.frames": "durable",
     "sinks.jsonl": "durable",
     "sources": "lines",
     "spool": "durable",
     "status": "folders progress schema",
+    "tables": "bodytext capture urls",
+    "tokencache": "durable",
+    "tokencall": "receive session",
+    "tokens": "tokencache",
+    "tokentext": "grants",
+    "tunnel": "guard handshakes resolver tls",
+    "wire": "connector tls upload",
+    "wirefaults": "guard handshakes upload",
 }
-ROOTS = {"__init__", "sinks.__init__"}  # import nothing of ours, known to all
+ROOTS = {"__init__", "auth.__init__", "sinks.__init__"}  # import nothing of ours at once, known to all
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 DECISIONS = LAYERS[2].split()
 # Clocks, chance, files and the net: `now` and `rng` are arguments of a decision.
@@ -99,7 +156,7 @@ def ours(module: str) -> set[str]:
             below = source.removeprefix("crawler").removeprefix(".")
             inner = ".".join(filter(None, (below, name)))
             found.add(inner if inner in LAYER else below)
-    return found - {"", "sinks"}
+    return found - {"", "auth", "sinks"}
 
 
 def called(module: str) -> Iterator[str]:
@@ -113,7 +170,10 @@ def test_every_module_has_its_place() -> None:
     """A new module is put into a layer here, and one that is gone is taken out."""
     assert set(modules()) - ROOTS - set(LAYER) == set(), "put these into a layer"
     assert set(LAYER) - set(modules()) == set(), "these are gone"
-    assert all(not ours(root) for root in ROOTS)
+    assert {root for root in ROOTS if ours(root)} == {"__init__"}
+    assert ours("__init__") == {"errors", "fetchall", "library", "model"}
+    at_once = [node.module for node in tree("__init__").body if isinstance(node, ast.ImportFrom)]
+    assert [module for module in at_once if (module or "").startswith("crawler")] == []  # each when it is asked for
 
 
 @pytest.mark.parametrize("module", sorted(LAYER))
@@ -157,9 +217,31 @@ def test_decisions_only_decide(module: str) -> None:
 
 
 def test_aiohttp_stands_at_the_edge() -> None:
-    """The transport can be changed in two files."""
+    """The transport can be changed in the files behind `session`."""
     users = {module for module in modules() for source, _ in imported(module) if source.split(".")[0] == "aiohttp"}
-    assert {module for module in users if not module.startswith("demo")} == {"session", "wire"}
+    behind = {"session", "pools", "connector", "wire", "upload", "channel", "wirefaults"}
+    assert {module for module in users if not module.startswith("demo")} == behind
+
+
+def test_no_credential_stands_on_a_session() -> None:
+    """aiohttp carries what a session has to whatever host a redirect names: so ours has nothing, and redirects nothing.
+
+    No auth, no cookies, no headers, no proxy, no trust in the environment, for sessions and their requests alike.
+    """
+    forbidden = {"auth", "cookies", "headers", "proxy", "proxy_auth", "trust_env", "allow_redirects"}
+    sessions, requests = [], []
+    for module in ("session", "pools", "connector", "wire", "upload"):
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ClientSession"):
+                sessions.append({keyword.arg for keyword in node.keywords})
+                jar = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "cookie_jar"]
+                assert jar == ["aiohttp.DummyCookieJar()"]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ClientRequest"):
+                requests.append({keyword.arg for keyword in node.keywords})
+    assert sessions
+    assert requests
+    assert [given & forbidden for given in sessions] == [set()] * len(sessions)
+    assert [given & (forbidden - {"headers", "proxy"}) for given in requests] == [set()] * len(requests)
 
 
 def test_only_the_wiring_sleeps() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from crawler import endlog, rowstore, schema
-from crawler.checkpoint import Checkpoint, Failure, Group, Retry, Settled, SourceMark
+from crawler.checkpoint import Checkpoint, Failure, Group, Progress, Retry, Settled, SourceMark
 from crawler.durable import EMPTY, Mark
 from crawler.errors import StorageError
-from crawler.model import Place, Request
+from crawler.model import Captured, Place, Request
 from crawler.rows import NewRow
 from crawler.states import CHUNK, FAILED, FETCHED, SKIPPED
 
@@ -686,3 +686,34 @@ def test_what_is_emptied_is_not_written_over(path: Path, checkpoint: Checkpoint)
     checkpoint._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     checkpoint.begin_run("run-2", 2000.0, "{}")
     assert (path.parent / "state.db-wal").stat().st_size < path.stat().st_size / 3
+
+
+def test_a_capture_goes_on_where_it_was(path: Path, checkpoint: Checkpoint) -> None:
+    """The progress that was committed last is with the request when it is read again, until that has ended."""
+    checkpoint.insert(rows(1, 2), [])
+    checkpoint.commit("run-1", group(captures=[Progress(1, Captured(3, 30, 1.5)), Progress(2, Captured(1, 1, 1.0))]))
+    checkpoint.commit("run-1", group(2, captures=[Progress(1, Captured(4, 40, 2.5, True))]))
+
+    def known(one: Checkpoint) -> list[Captured | None]:
+        return [request.captured for request, _ in one.window("h", 0, 10)]
+
+    assert known(checkpoint) == [Captured(4, 40, 2.5, True), Captured(1, 1, 1.0)]
+    checkpoint.close()
+    again = Checkpoint(path)
+    assert known(again) == [Captured(4, 40, 2.5, True), Captured(1, 1, 1.0)]
+    again.commit("run-1", group(3, settled=[Settled("h", 1, FETCHED)], captures=[Progress(1, Captured(5, 50, 3.0))]))
+    assert known(again) == [Captured(1, 1, 1.0)]
+    assert again._db.execute("SELECT id FROM captures").fetchall() == [(2,)]
+    again.begin_run("run-2", 1.0, "{}")
+    again.insert(rows(2), [])
+    assert known(again) == [None]
+    again.close()
+
+
+def test_a_checkpoint_from_before_there_were_captures(path: Path, checkpoint: Checkpoint) -> None:
+    """Gets their table when it is opened."""
+    checkpoint._db.execute("DROP TABLE captures")
+    checkpoint.close()
+    again = Checkpoint(path)
+    again.commit("run-1", group(captures=[Progress(1, Captured(1, 1, 1.0))]))
+    again.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import orjson
@@ -91,6 +93,31 @@ def test_fetch_without_a_job_file(tmp_path: Path) -> None:
         assert (summary["exit_code"], summary["reasons"]) == (1, {"status-404": 1})
         told = orjson.loads(crawler(tmp_path, "status", "s.toml", "--json").stdout)
         assert (told["state"], told["failed"]) == ("finished", 1)
+
+
+def test_fetch_with_a_body_and_a_credential(tmp_path: Path) -> None:
+    """What the flags say arrives, and the password in no file of the run, nor in the job that is saved."""
+    (tmp_path / "a.txt").write_text("one line\n")
+    secret = "correct-horse"
+    asked = ["--user", "ada", "--password", "env:PASSWORD", "-F", "note=hello", "-F", "doc=@a.txt", "--attempts", "1"]
+    environ = {**os.environ, "PASSWORD": secret}
+    with serve_in_thread() as site:
+        command = [sys.executable, "-m", "crawler", "fetch", site.at("/api/echo"), "--name", "n", *asked]
+        subprocess.run(command, cwd=tmp_path, env=environ, check=True, timeout=60, capture_output=True)
+        [body] = (tmp_path / "output/n/latest/bodies").rglob("*.json")
+        echoed = orjson.loads(body.read_bytes())
+        assert echoed["method"] == "POST"
+        assert echoed["headers"]["Authorization"] == "Basic " + b64encode(f"ada:{secret}".encode()).decode()
+        assert 'filename="a.txt"' in echoed["body"]
+        assert "one line" in echoed["body"]
+        body.unlink()  # a body is kept as the server sent it
+        subprocess.run([*command, "--save-job", "s.toml"], cwd=tmp_path, check=True, timeout=60, capture_output=True)
+        failed = crawler(tmp_path, "run", "s.toml", "--quiet")
+    assert failed.returncode == 2
+    assert b"env:PASSWORD: the environment has no such variable" in failed.stderr
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert secret.encode() not in file.read_bytes()
+        assert b64encode(f"ada:{secret}".encode()) not in file.read_bytes()
 
 
 def test_json_progress_is_json(tmp_path: Path) -> None:

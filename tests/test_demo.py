@@ -16,6 +16,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from time import time
@@ -30,6 +31,7 @@ from hypothesis import strategies as st
 
 from crawler import demo, demofaults, demopages, demosite
 from crawler.demo import expected
+from crawler.demoapp import TOKEN
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
 JOBS = Path(__file__).parent.parent / "jobs"
@@ -330,6 +332,29 @@ def test_no_two_blocks_of_large_files_are_alike() -> None:
     """A block stored at the wrong place, or of another file, does not pass for the right one."""
     blocks = [*demosite.large(2), *demosite.large(3)]
     assert len(set(blocks)) == len(blocks)
+
+
+async def test_members_need_a_token_or_its_cookie(client: Client) -> None:
+    """Nobody gets a login page with status 200, a wrong token 401, the right one an order and a cookie."""
+    async with client.get("/members/orders/7") as answer:
+        assert (answer.status, answer.content_type) == (200, "text/html")
+    async with client.get("/members/orders/7", headers={"Authorization": "Bearer no"}) as answer:
+        assert (answer.status, answer.headers["WWW-Authenticate"].split()[0]) == (401, "Bearer")
+    async with client.get("/members/orders/7", headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+        assert (answer.status, await answer.read()) == (200, demosite.item(7))
+        cookie = answer.cookies["session"]
+    async with client.get("/members/orders/8", headers={"Cookie": f"session={cookie.value}"}) as answer:
+        assert await answer.read() == demosite.item(8)
+    async with client.get("/members/orders/501", headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+        assert answer.status == 404
+
+
+async def test_uploads_are_answered_by_their_digest(client: Client) -> None:
+    """Of any size, also beyond what the site takes of a form."""
+    data = b"".join(demosite.large(20))
+    async with client.put("/uploads/a.bin", data=BytesIO(data), headers={"Content-Type": "a/b"}) as answer:
+        told = {"name": "a.bin", "bytes": len(data), "sha256": sha256(data).hexdigest(), "content_type": "a/b"}
+        assert (answer.status, await answer.json()) == (201, told)
 
 
 async def test_stats_count_requests_and_concurrency(client: Client) -> None:

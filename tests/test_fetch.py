@@ -21,11 +21,11 @@ from crawler.fetch import Fetcher, FetchRules
 from crawler.hosts import HostRules
 from crawler.model import Failed, Fetched, Request
 from crawler.pace import PaceLimits
-from crawler.retry import RetryPolicy
 from crawler.robotstext import MAX_TEXT
 from crawler.session import Session, SessionSettings
 from crawler.spool import Keep
 from crawler.watch import Limits, Watch
+from tests.fakes import HOST_RULES
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,7 +34,7 @@ else:
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LIMITS = Limits(connect=2, read=0.15, total=2, stall=0.2, min_speed=100)
-HOST = HostRules(PaceLimits(1), RetryPolicy(), LIMITS, {}, 1 << 20, None, True, 30.0)
+HOST = HOST_RULES._replace(pace=PaceLimits(1), timeouts=LIMITS, crawl_delay_max=30.0)
 
 
 @asynccontextmanager
@@ -82,9 +82,7 @@ def rules_of(
     named: Callable[[Request], bool] = lambda _: False,
 ) -> FetchRules:
     keep = Keep(str(folder) if folder is not None else None)
-    return FetchRules(
-        run="run", headers={"X-Api-Key": "k"}, accepts=range(200, 300).__contains__, keep=keep, of=of, named=named
-    )
+    return FetchRules(run="run", headers={"X-Api-Key": "k"}, keep=keep, of=of, named=named)
 
 
 async def fetch(url: str, folder: Path, request: Request | None = None, host: HostRules = HOST) -> Fetched | Failed:
@@ -397,7 +395,7 @@ async def ask_robots(script: Script, *, keep: bool = False, folder: Path | None 
         Session(SessionSettings(4, 30, 60, {}, allow_private=True)) as session,
         looked_after(watch),
     ):
-        rules = rules_of(folder, lambda _: HOST._replace(max_body=10))._replace(accepts=(404).__eq__)
+        rules = rules_of(folder, lambda _: HOST._replace(max_body=10, accepts=frozenset({404})))
         fetcher = Fetcher(session, rules, watch)
         outcome = await fetcher(robots_of(url))
         if isinstance(outcome, Fetched):

@@ -8,9 +8,11 @@ import pytest
 from pydantic import BaseModel
 
 from crawler.errors import JobError
-from crawler.job import Job, expand
+from crawler.job import Job
 from crawler.jobfile import load
-from crawler.jobtext import dumps, template
+from crawler.jobinput import expand
+from crawler.jobtemplate import template
+from crawler.jobtext import dumps
 from crawler.places import toml_lines
 
 MINIMAL = 'name = "t"\n[input]\nurls = ["https://e.org/"]\n'
@@ -220,6 +222,21 @@ def test_changes_are_told_by_what_they_touch(tmp_path: Path) -> None:
     content, other = new.changes(old.to_data())
     assert content == ['hosts."a.b".headers.X-A', "hosts.c.headers.X-B", "output.layout"]
     assert other == ['hosts."a.b".per_host', "hosts.c.retry.attempts", "limits.workers"]
+
+
+def test_changes_of_requests_are_told_apart_from_those_of_credentials(tmp_path: Path) -> None:
+    """Paging, [expect] and what hosts ask for say what is fetched; [auth], [cookies] and ways say only how."""
+    old = load(write(tmp_path, MINIMAL + '[auth.a]\ntype = "bearer"\ntoken = "env:A"\nhosts = ["a.b"]\n')).job
+    text = MINIMAL + '[auth.a]\ntype = "bearer"\ntoken = "env:B"\nhosts = ["a.b"]\n[cookies]\njar = true\n'
+    text += '[auth.b]\ntype = "netrc"\nhosts = ["b.c"]\n[paging]\nnext = "link"\n[expect]\njson = true\n'
+    text += '[request]\nform = { a = "1" }\n[connection]\nproxy = "http://p.org:80"\n'
+    text += (
+        '[hosts."a.b"]\nrequest = { method = "PUT" }\nexpect = { min_size = "1kB" }\nconnection = { family = "ipv4" }\n'
+    )
+    content, other = load(write(tmp_path, text)).job.changes(old.to_data())
+    hosts = ['hosts."a.b".expect.min_size', 'hosts."a.b".request.method']
+    assert content == ["expect.json", *hosts, "paging", "request.form"]
+    assert other == ["auth.a.token", "auth.b", "connection.proxy", "cookies.jar", 'hosts."a.b".connection.family']
 
 
 def test_a_key_that_is_newer_than_the_run_has_not_changed(tmp_path: Path) -> None:

@@ -208,6 +208,17 @@ def test_a_broken_host_is_probed_and_given_up() -> None:
     assert pace.dead
 
 
+def test_what_was_taken_before_a_block_and_fails_during_it_is_the_same_fault() -> None:
+    """Twenty requests that fail as fast as they are begun, one after another, escalate a block once."""
+    pace = Pace(PaceLimits(20))
+    assert pace.down(10.0, 10.0, None, BACKOFF, RNG)
+    until = pace.blocked_until
+    assert not any(pace.down(10.0 + step / 1000, 10.0 + step / 1000, None, BACKOFF, RNG) for step in range(1, 9))
+    assert (pace.blocked_until, pace.faults) == (until, 1)
+    assert pace.down(until, until + 0.1, None, BACKOFF, RNG)
+    assert pace.faults == 2
+
+
 def test_one_good_answer_closes_the_circuit() -> None:
     """The host is asked as before."""
     pace = Pace(PaceLimits(8))

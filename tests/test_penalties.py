@@ -28,6 +28,7 @@ def told(pace: Pace, news: News, now: float = 10.0) -> bool:
         (News(Host.BUSY), True, True),
         (News(Host.OVERLOADED), True, True),
         (News(Host.DOWN), True, True),
+        (News(Host.UNASKED), True, True),
         (News(Host.ERROR), False, False),
         (News(Host.ERROR, 5.0), True, True),
         (News(Host.FINE, None, 0.1, Quota(7, 60.0)), False, False),
@@ -54,6 +55,16 @@ def test_server_errors_alone_leave_a_host_at_its_pace_until_they_break_its_circu
         now = max(now, pace.not_before(now)) + 0.1
     assert 8 <= sent <= 30
     assert now <= 10.0 + 80.0 + 11.0
+
+
+def test_a_host_that_was_not_even_asked_is_left_alone_and_keeps_its_pace() -> None:
+    """No token was to be had: a host that fell over is asked less at once from then on, this one is not."""
+    for host, at_once in ((Host.DOWN, 2), (Host.UNASKED, 4)):
+        pace = Pace(PaceLimits(4, adaptive=True))
+        told(pace, News(Host.FINE, None, 0.1), 9.0)
+        told(pace, News(host))
+        assert pace.blocked_until > 10.0
+        assert pace.concurrency == at_once
 
 
 def test_the_one_that_was_answered_is_not_counted_as_still_to_be_answered() -> None:

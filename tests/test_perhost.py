@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crawler.perhost import HostOverrides, canonical_pattern, split_port
+from crawler.patterns import canonical_pattern, split_port
+from crawler.perhost import HostOverrides
 from crawler.urls import BadURL, origin, parse
 
 

@@ -18,7 +18,7 @@ from crawler.model import Place, Row
 from crawler.plan import Counts, Plan, counts, plan_of, render, to_json
 from crawler.sources import open_sources
 
-DEFAULTS = Defaults("GET", None, {}, None, None)
+DEFAULTS = Defaults()
 
 
 def same(host: str) -> str:

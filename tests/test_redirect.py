@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.errors import Reason
-from crawler.model import Request
+from crawler.model import Content, Field, FileBody, Messages, Multipart, Request
 from crawler.redirect import Hop, Refusal, follow, harmless
 
 
-def request(method: str = "GET", body: bytes | None = None, **headers: str) -> Request:
+def request(method: str = "GET", body: Content | None = None, **headers: str) -> Request:
     return Request(1, "https://a.org/x/y", "a.org", method=method, body=body, headers=headers or None)
 
 
@@ -37,15 +37,31 @@ def test_what_is_no_redirect(status: int, location: str | None) -> None:
     assert follow(request(), status, location, 20) is None
 
 
+BODIES = [b"body", FileBody("/a.bin"), Multipart((Field("a", path="/a.bin"),))]
+
+
+@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize(
     ("status", "method", "expected", "kept"),
-    [(303, "POST", "GET", False), (302, "POST", "GET", False), (307, "POST", "POST", True), (308, "PUT", "PUT", True)],
+    [
+        (301, "POST", "GET", False),
+        (302, "POST", "GET", False),
+        (303, "POST", "GET", False),
+        (303, "PUT", "GET", False),
+        (301, "PUT", "PUT", True),
+        (307, "POST", "POST", True),
+        (308, "PUT", "PUT", True),
+    ],
 )
-def test_methods_change_as_the_rfc_says(status: int, method: str, expected: str, kept: bool) -> None:
-    """RFC 9110 15.4: 301, 302 and 303 make a POST a GET without body, 307 and 308 keep both."""
-    step = follow(request(method, b"body"), status, "/z", 20)
+def test_methods_change_as_the_rfc_says(status: int, method: str, expected: str, kept: bool, body: Content) -> None:
+    """RFC 9110 15.4: 301, 302 and 303 make a POST a GET without body, 307 and 308 keep both, a body in files too; what
+    describes the body stays with it.
+    """
+    asked = request(method, body, **{"Content-Type": "text/x", "content-language": "en", "X-Mine": "1"})
+    step = follow(asked, status, "/z", 20)
     assert isinstance(step, Hop)
-    assert (step.method, step.body) == (expected, b"body" if kept else None)
+    assert (step.method, step.body) == (expected, body if kept else None)
+    assert step.headers == (asked.headers if kept else {"X-Mine": "1"})
 
 
 @pytest.mark.parametrize(
@@ -72,9 +88,11 @@ def test_long_chains_end() -> None:
     assert step.reason is Reason.TOO_MANY_REDIRECTS
 
 
-def test_a_body_stays_with_its_origin() -> None:
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("location", ["https://b.org/", "http://a.org/", "https://a.org:444/"])
+def test_a_body_stays_with_its_origin(body: Content, location: str) -> None:
     """307 to another origin does not carry the body there."""
-    step = follow(request("POST", b"secret"), 307, "https://b.org/", 20)
+    step = follow(request("POST", body), 307, location, 20)
     assert isinstance(step, Refusal)
     assert step.reason is Reason.CANNOT_REPLAY
 
@@ -92,3 +110,26 @@ def test_headers_that_could_be_keys_are_not_harmless() -> None:
 def test_any_location_is_answered(location: str) -> None:
     """Whatever a server writes there, nothing is raised."""
     assert isinstance(follow(request(), 302, location, 20), Hop | Refusal)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["wss://a.org/z", "https://a.org/z", "/z"])
+def test_a_websocket_stays_one(status: int, location: str) -> None:
+    """Its handshake is a GET, so that no status changes it; a ws(s) Location is asked for over http(s)."""
+    step = follow(request("WEBSOCKET", Messages(("x",))), status, location, 20)
+    assert isinstance(step, Hop)
+    assert (step.url.href, step.method, step.body) == ("https://a.org/z", "WEBSOCKET", Messages(("x",)))
+
+
+@pytest.mark.parametrize("location", ["http://evil:pw@b.example/", "//evil@b.example/x", "https://evil:@b.example/"])
+def test_a_user_in_a_location_is_left_out_and_told(location: str) -> None:
+    """Nobody asked us to be evil; the record says that the redirect wanted it."""
+    request = Request(1, "http://a.example/", "a.example")
+    hop = follow(request, 302, location, 5)
+    assert isinstance(hop, Hop)
+    assert "evil" not in hop.url.href
+    assert hop.warning is not None
+    assert "evil" not in hop.warning
+    plain = follow(request, 302, "http://b.example/a@b?c=d@e", 5)
+    assert isinstance(plain, Hop)
+    assert plain.warning is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import orjson
@@ -136,3 +136,10 @@ def test_many_reasons_are_cut_to_a_line_that_adds_up() -> None:
     why = final_lines(summarize(tally, LAST, 0.0, ExitCode.FAILED), Path("r"))[1]
     assert why.startswith("  why: status-500 20, status-501 19, ")
     assert why.endswith("status-507 13, 2 other reasons 23")
+
+
+def test_warnings_stand_in_the_summary_and_are_said() -> None:
+    """A run without verified certificates says so at its end, loudly."""
+    summary = summarize(tally_of([]), LAST, 0.0, ExitCode.OK, ("connection.verify = false: anybody reads",))
+    assert "  warning: connection.verify = false: anybody reads" in final_lines(summary, Path("r"))
+    assert asdict(summary)["warnings"] == ["connection.verify = false: anybody reads"]

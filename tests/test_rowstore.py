@@ -123,14 +123,14 @@ def test_a_store_opened_anew_tells_the_same(store: RowStore, db: sqlite3.Connect
         assert [ids(again, key) for key in (1, 2, 3)] == [ids(store, key) for key in (1, 2, 3)]
         prints = sorted(print_ for some in again.fingerprints() for print_ in some)
         assert prints == [id * 7 for id in range(1, first + 5)]
-        assert sorted(id for _, id, _, _ in again.all()) == list(range(1, first + 5))
+        assert sorted(id for _, id, _, _ in again.listed()) == list(range(1, first + 5))
 
 
 def test_a_merge_between_two_steps_hides_no_fingerprint(store: RowStore) -> None:
     """What was there when the reading began comes at least once."""
     filled(store)
     for first in range(40, 200, 4):
-        there = {id * 7 for _, id, _, _ in store.all()}
+        there = {id * 7 for _, id, _, _ in store.listed()}
         reading, seen = store.fingerprints(), set[int]()
         seen.update(next(reading))
         insert(store, first, "abab")

@@ -14,8 +14,9 @@ import orjson
 import pytest
 
 from crawler.demo import DemoSite, serve
+from crawler.demoapp import TOKEN
 from crawler.errors import BusyError, ExitCode, JobError, StorageError
-from crawler.jobfile import LoadedJob, build
+from crawler.jobfile import LoadedJob, build, load
 from crawler.run import Ended, Options, run_job
 from crawler.tally import Snapshot
 
@@ -219,6 +220,14 @@ async def test_a_stopped_run_goes_on(tmp_path: Path, site: DemoSite) -> None:
     assert max(Counter(site.stats.hits).values()) == 1
 
 
+async def test_a_slow_rate_does_not_hold_up_a_stop(tmp_path: Path, site: DemoSite) -> None:
+    """At one request a minute of the whole job, SIGTERM ends the run at once."""
+    async with asyncio.timeout(10):
+        ended = await stopped_half_way(tmp_path, site, ["/articles/1", "/articles/2"], limits={"rate": "1/min"})
+    assert ended.tally.fetched == 1
+    assert ended.snapshot.elapsed < 5
+
+
 async def test_a_finished_run_is_followed_by_a_new_one(tmp_path: Path, site: DemoSite) -> None:
     """Run again after the end: everything is fetched anew, into a folder of its own."""
     loaded = job(tmp_path, site, ["/articles/1"])
@@ -301,19 +310,64 @@ async def test_a_damaged_checkpoint_is_named(tmp_path: Path, site: DemoSite, dam
 JOBS = Path(__file__).parent.parent / "jobs"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in JOBS.glob("*.toml")))
-async def test_example_jobs_run(tmp_path: Path, site: DemoSite, name: str) -> None:
-    """Every job in jobs/ fetches all it names from the demo site, but for the one row that robots.txt closes."""
-    from crawler.jobfile import load
+def records(ended: Ended) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in (ended.run_folder / "records.jsonl").read_bytes().splitlines()]
 
+
+def example(tmp_path: Path, site: DemoSite, name: str, **changes: str) -> LoadedJob:
+    """A job of jobs/ against this site, with parts of its text changed."""
     copy = shutil.copytree(JOBS, tmp_path / "jobs") / f"{name}.toml"
     text = copy.read_text()
     assert "127.0.0.1:8089" in text, "where `crawler demo --serve` answers"
-    copy.write_text(text.replace("127.0.0.1:8089", site.url.removeprefix("http://")))
+    text = text.replace("127.0.0.1:8089", site.url.removeprefix("http://"))
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    copy.write_text(text)
     sets = [f"output.dir={tmp_path}", "limits.rate_per_host=400/s", "limits.rate=400/s"]
     if name == "polite":
         sets += ['hosts."*.almanac.test".rate_per_host=400/s', 'hosts."old.almanac.test".delay_per_host=1ms']
-    ended = await run(load(copy, sets))
+    return load(copy, sets)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in JOBS.glob("*.toml")))
+async def test_example_jobs_run(tmp_path: Path, site: DemoSite, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job in jobs/ fetches all it names from the demo site, but for the one row that robots.txt closes."""
+    monkeypatch.setenv("DEMO_TOKEN", TOKEN)
+    ended = await run(example(tmp_path, site, name))
     assert ended.exit_code == ExitCode.OK
     assert ended.tally.reasons == ({"robots": 1} if name == "polite" else {})
     assert ended.tally.done == ended.snapshot.known > 0
+
+
+async def test_the_example_of_paging_finds_every_page(tmp_path: Path, site: DemoSite) -> None:
+    """From the first page alone: 500 items, fifty a page, each with the page before it."""
+    ended = await run(example(tmp_path, site, "paging"))
+    pages = sorted(records(ended), key=lambda record: record["page"])
+    assert [record["page"] for record in pages] == list(range(1, 11))
+    assert [record["referrer"] for record in pages] == [None, *(record["url"] for record in pages[:-1])]
+
+
+async def test_the_example_of_uploads_sends_whole_files(tmp_path: Path, site: DemoSite) -> None:
+    """What the site took is what lies in the folder of the job."""
+    ended = await run(example(tmp_path, site, "api-upload"))
+    taken = {}
+    for record in records(ended):
+        answer = orjson.loads((ended.run_folder / record["body"]).read_bytes())
+        taken[answer.get("name")] = answer.get("sha256")
+    for name, file in (("urls.csv", "demo-urls.csv"), ("rows.bin", "mirror-rows.jsonl")):
+        assert taken[name] == hashlib.sha256((JOBS / file).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("token", "bound", "slug"), [("wrong", True, "auth-rejected"), (TOKEN, False, "unexpected-content")]
+)
+async def test_the_example_of_a_login_needs_it(
+    tmp_path: Path, site: DemoSite, monkeypatch: pytest.MonkeyPatch, token: str, bound: bool, slug: str
+) -> None:
+    """A wrong token is told as such; one that is bound to another host leads to the login page, which is no success."""
+    monkeypatch.setenv("DEMO_TOKEN", token)
+    loaded = example(tmp_path, site, "login", **({} if bound else {"hosts = [": 'hosts = ["other.test"] # ['}))
+    ended = await run(loaded)
+    assert ended.exit_code == ExitCode.FAILED
+    assert ended.tally.reasons == {slug: 40}

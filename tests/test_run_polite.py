@@ -651,6 +651,16 @@ async def test_a_broken_host_is_probed_by_single_requests(tmp_path: Path) -> Non
 # -- made again -------------------------------------------------------------------------------------------------------
 
 
+async def test_a_host_that_is_well_again_is_asked_as_much_at_once_as_before(tmp_path: Path) -> None:
+    """One worker probes it and goes on with it; the others, who wait for work, hear that there is some."""
+    async with raw_site(lambda _: reply(500 if len(site.asked) <= 8 else 200), latency=0.02) as site:
+        urls = [site.url(f"/{number}") for number in range(60)]
+        policy = {"attempts": 9, "statuses": [500]}
+        ended = await run(job(tmp_path, urls, retry=policy, breaker={"give_up": "10s"}))
+        assert ended.exit_code == ExitCode.OK
+        assert max(asked.at_once for asked in site.asked[20:]) == 4
+
+
 async def made_again(loaded: LoadedJob, *reasons: str, signals: bool = False) -> Ended:
     return await run_job(loaded, Options(again=Picked(reasons), signals=signals), lambda _: Watcher())
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from crawler.errors import POLICY, Reason
-from crawler.model import Body, Failed, Fetched, Outcome, Place, Request, Skipped, Timing
+from crawler.model import Body, Captured, Failed, Fetched, Outcome, Place, Request, Skipped, Timing
 from crawler.quota import Quota
 from crawler.retry import Backoff, RetryPolicy
 from crawler.settle import End, Host, News, Rules, Verdict, Wait, judge, news_of
@@ -54,7 +54,7 @@ def key_of(host: str) -> str:
     return ".".join(host.split(".")[-2:])
 
 
-RULES = Rules("run-1", retry_of, key_of, frozenset(range(200, 300)).__contains__, 3, True)
+RULES = Rules("run-1", retry_of, key_of, lambda url, status: 200 <= status < 300, 3, True)
 
 
 def request(url: str = "http://www.a.example/x", *, method: str = "GET", attempt: int = 1) -> Request:
@@ -148,7 +148,7 @@ def test_every_status_leads_to_one_verdict(status: int) -> None:
 
 def test_a_status_that_the_job_accepts_is_an_end() -> None:
     """Also one that would be a retry, or a hop."""
-    rules = RULES._replace(accepts={503, 302}.__contains__)
+    rules = RULES._replace(accepts=lambda url, status: status in {503, 302})
     assert end_of(fetched(503), rules).record.outcome == "fetched"
     assert end_of(fetched(302, Location="/y"), rules).record.final_url == "http://www.a.example/x"
     assert end_of(fetched(200), rules).record.reason == "status-200"
@@ -285,11 +285,19 @@ def test_no_retry_after_breaks_anything(status: int, value: str) -> None:
 # -- news of the host -------------------------------------------------------------------------------------------------
 
 
+def test_a_request_without_a_token_waits_until_there_may_be_one() -> None:
+    """And with it its host."""
+    outcome = Failed(request(), "id", Reason.AUTH_UNAVAILABLE, "it is so", timing(), wait=7.0)
+    assert verdict(outcome).news == News(Host.UNASKED, 7.0)
+    assert wait_of(Failed(request(), "id", Reason.AUTH_UNAVAILABLE, "x", timing(), wait=7.0)).not_before >= NOW + 7.0
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_a_failure_speaks_against_its_host_by_the_table(reason: Reason) -> None:
-    """Or says nothing of it; so does what was skipped."""
+    """Or says nothing of it; so does what was skipped. Without a token its host is left alone, and not to blame."""
     told = verdict(failed(reason)).news
-    assert told == News(Host.DOWN if POLICY[reason].against_host else Host.NOTHING)
+    against = Host.UNASKED if reason is Reason.AUTH_UNAVAILABLE else Host.DOWN
+    assert told == News(against if POLICY[reason].against_host else Host.NOTHING)
     assert verdict(Skipped(request(), reason, "x")).news == News(Host.NOTHING)
 
 
@@ -309,7 +317,7 @@ def test_a_status_tells_how_its_host_is(status: int, host: Host) -> None:
 
 def test_what_the_job_accepts_is_fine() -> None:
     """Whoever takes a 500 for a page takes its host for well."""
-    rules = RULES._replace(accepts={500}.__contains__)
+    rules = RULES._replace(accepts=lambda url, status: status == 500)
     assert news_of(fetched(500), rules).host is Host.FINE
     assert news_of(fetched(200), rules).host is Host.FINE
 
@@ -362,3 +370,48 @@ def test_headers_stand_in_a_record_only_where_they_are_wanted() -> None:
     """Without output.headers_in_record there are none, nor are there with a failure."""
     assert end_of(fetched(200, Server="x"), RULES._replace(headers_in_record=False)).record.headers is None
     assert end_of(fetched(404, Server="x")).record.headers is None
+
+
+# -- captures ---------------------------------------------------------------------------------------------------------
+
+
+def capture(*, attempt: int = 1) -> Request:
+    to = Request(7, "https://a.example/ws", "a.example", method="WEBSOCKET", attempt=attempt)
+    to.captured = Captured(12, 340, 5.0)
+    return to
+
+
+def test_a_capture_is_recorded_as_such() -> None:
+    """101 is its success, the record counts frames and names the WebSocket; there is no body."""
+    end = end_of(fetched(101, capture()))
+    record = end.record
+    assert (record.outcome, record.status, record.method) == ("fetched", 101, "WEBSOCKET")
+    assert (record.url, record.final_url) == ("wss://a.example/ws", "wss://a.example/ws")
+    assert (record.frames, record.bytes, record.sha256, record.length_checked, end.body) == (12, 340, None, None, None)
+    assert end_of(fetched(200)).record.frames is None
+
+
+def test_a_page_is_no_capture() -> None:
+    """What answers a handshake with 200 has failed; and 101 to a GET is no success."""
+    assert end_of(fetched(200, capture())).record.reason == "status-200"
+    assert end_of(fetched(101)).record.reason == "status-101"
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_frames_make_attempts_count_anew(frames: int) -> None:
+    """A lost connection that brought something is no failure in a row with those before it."""
+    to = capture(attempt=3)
+    outcome = Failed(to, "id", Reason.WEBSOCKET_CLOSED, "lost", timing(), frames=frames)
+    then = verdict(outcome).then
+    if frames:
+        assert then == Wait(NOW + 2.0, "websocket-closed", "lost")
+        assert to.attempt == 2
+    else:
+        assert isinstance(then, End)
+        assert (then.record.attempts, then.record.frames, then.record.bytes) == (3, 12, 340)
+
+
+def test_what_is_final_is_not_tried_again() -> None:
+    """Though its reason might be."""
+    outcome = Failed(capture(), "id", Reason.WEBSOCKET_CLOSED, "no", timing(), final=True, frames=3)
+    assert end_of(outcome).record.reason == "websocket-closed"

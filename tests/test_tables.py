@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.model import BadRow, Place, Row
+from crawler.bodytext import BODIES
+from crawler.model import BadRow, Field, Place, Row
 from crawler.tables import LIMIT, csv_items, json_row, read_header, row_of
 
 PLACE = Place("t", 1)
@@ -33,18 +34,51 @@ def from_json(value: Any) -> Row | BadRow:
 
 
 def test_special_columns_are_read_from_texts() -> None:
-    """The seven columns of a CSV become what a request needs; all others are carried as they are."""
+    """The special columns of a CSV become what a request needs; all others are carried as they are."""
     row = from_text(
         note="=1",
         method=" post ",
         headers='{"X-Mine": "1"}',
         params="?a=1&b=&a=2",
         json="[1]",
+        cookies="a=b; c=d",
         filename="a/b",
         sha256=DIGEST.upper(),
     )
-    params = {"a": ["1", "2"], "b": [""]}
-    assert row == Row(PLACE, "u", "POST", {"X-Mine": "1"}, params, [1], None, "a/b", DIGEST, {"note": "=1"})
+    assert row == Row(
+        PLACE,
+        "u",
+        "POST",
+        {"X-Mine": "1"},
+        {"a": ["1", "2"], "b": [""]},
+        [1],
+        cookies={"a": "b", "c": "d"},
+        filename="a/b",
+        sha256=DIGEST,
+        input={"note": "=1"},
+    )
+
+
+def test_bodies_are_read_from_texts_and_natively() -> None:
+    """form, multipart and body_file mean the same in a cell and in a JSON line; paths stay as they were written."""
+    said = {"form": {"a": "b", "l": ["1", "2"]}, "multipart": {"n": "v", "doc": {"file": "../a.pdf"}}}
+    for name, value in said.items():
+        assert from_text(**{name: orjson.dumps(value).decode()}) == from_json({"url": "u", name: value})
+    assert from_text(form="a=b&l=1&l=2") == Row(PLACE, "u", form={"a": ["b"], "l": ["1", "2"]})
+    fields = (Field("n", "v"), Field("doc", path="../a.pdf"))
+    assert from_json({"url": "u", "multipart": said["multipart"]}) == Row(PLACE, "u", multipart=fields)
+    assert from_text(body_file="up/ä b.bin") == Row(PLACE, "u", body_file="up/ä b.bin")
+    assert from_json({"url": "u", "form": {}}) == Row(PLACE, "u", form={})
+
+
+@given(st.sets(st.sampled_from(BODIES), min_size=2))
+def test_one_row_has_one_body(names: set[str]) -> None:
+    """Two of them are refused, and both are named."""
+    said = {"json": "1", "form": "a=b", "multipart": '{"a": "b"}', "body": "x", "body_file": "f"}
+    row = from_text(**{name: said[name] for name in names})
+    assert isinstance(row, BadRow)
+    first, second = [name for name in BODIES if name in names][:2]
+    assert row.error == f"has both {first} and {second}; one request has one body"
 
 
 def test_special_columns_are_native_in_json_lines() -> None:
@@ -62,8 +96,9 @@ def test_a_json_text_is_a_url() -> None:
 
 def test_empty_cells_mean_nothing() -> None:
     """An empty special cell is as none, and a row without columns of its own has no input."""
-    empty = dict.fromkeys(("method", "headers", "params", "json", "body", "filename", "sha256"), "")
-    assert from_text(**empty) == Row(PLACE, "u")
+    columns = "method headers params json form multipart body body_file cookies filename sha256"
+    assert from_text(**dict.fromkeys(columns.split(), "")) == Row(PLACE, "u")
+    assert from_json({"url": "u", **dict.fromkeys(columns.split())}) == Row(PLACE, "u")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +116,13 @@ def test_empty_cells_mean_nothing() -> None:
         ({"params": '{"a": [null]}'}, "params: 'a' is neither a text nor a number"),
         ({"json": "{"}, "json is not JSON"),
         ({"json": "1", "body": "x"}, "has both json and body"),
+        ({"form": "[1]"}, None),
+        ({"form": "a=%ff"}, "form is not a query string in UTF-8"),
+        ({"form": '{"a": null}'}, "form: 'a' is neither a text nor a number"),
+        ({"multipart": '{"a": "@b"}'}, "multipart: 'a' begins with @"),
+        ({"multipart": "a=b"}, "multipart is not JSON"),
+        ({"body_file": "a\0b"}, "body_file has a NUL character"),
+        ({"cookies": '{"a": "1\\r\\nX: y"}'}, "cookies: the value of 'a' has characters"),
         ({"filename": "a\nb"}, "filename is not a text, or has control characters"),
         ({"sha256": "ab"}, "sha256 is not 64 hexadecimal digits"),
         ({"sha256": "é" * 64}, "sha256 is not 64 hexadecimal digits"),
@@ -110,6 +152,10 @@ def test_a_bad_cell_is_told(cells: dict[str, str], error: str | None) -> None:
         ({"url": "u", "headers": []}, "headers is not a JSON object of texts"),
         ({"url": "u", "method": 1}, "method '1' is not one of"),
         ({"url": "u", "json": "", "body": "x"}, "has both json and body"),
+        ({"url": "u", "form": 1}, "form is neither a JSON object nor a query string"),
+        ({"url": "u", "multipart": 1}, "multipart is neither an object of fields nor a list of them"),
+        ({"url": "u", "body_file": ["a"]}, "body_file is not the path of a file"),
+        ({"url": "u", "cookies": ["a"]}, "cookies is neither a JSON object nor a line"),
     ],
 )
 def test_a_bad_json_line_is_told(value: Any, error: str) -> None:
@@ -184,3 +230,18 @@ def test_a_header_that_cannot_be_used_ends_the_table() -> None:
         BadRow(Place("t", 1), "link,n", "has no column 'url' (input.column); its columns are 'link', 'n'")
     ]
     assert table(text, 1) == []
+
+
+def test_send_is_read_for_websockets_alone() -> None:
+    """Messages of a ws(s) row; for any other URL a column like any."""
+    row = json_row(PLACE, b'{"url": "ws://a.example/", "send": ["a", {"base64": "AA=="}], "x": 1}', "url")
+    assert row == Row(PLACE, "ws://a.example/", send=("a", b"\0"), input={"x": 1})
+    row = json_row(PLACE, b'{"url": "http://a.example/", "send": "now"}', "url")
+    assert row == Row(PLACE, "http://a.example/", input={"send": "now"})
+    assert table(b'url,send\nwss://a.example/,"[""a""]"\nwss://b.example/,\n') == [
+        Row(Place("t", 2), "wss://a.example/", send=("a",)),
+        Row(Place("t", 3), "wss://b.example/"),
+    ]
+    bad = json_row(PLACE, b'{"url": "ws://a.example/", "send": {}}', "url")
+    assert isinstance(bad, BadRow)
+    assert "send" in bad.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,114 @@ def test_a_stop_in_mid_body_is_a_stall_where_stall_is_the_shorter() -> None:
     watch, transfer = under_watch(LIMITS._replace(read=60.0, min_speed=0.0))
     transfer.enter(Phase.BODY, 0.0)
     assert stopped_at(watch, transfer, start=0.0) == (30.0, Reason.STALL)
+
+
+def sending(transfer: Transfer, watch: Watch, size: int, until: float, *, store: bool = False) -> float | None:
+    """As `dripping`, with pieces of our own body; `store`: each waits half a second for its file."""
+    for quarter in range(int(until * 4)):
+        now = quarter / 4
+        if quarter % 4 == 0:
+            transfer.sent(size, now)
+            if store:
+                transfer.enter(Phase.STORE, now)
+        elif quarter % 4 == 2 and store:
+            transfer.enter(Phase.SEND, now)
+        if transfer in watch.overdue(now):
+            return now
+    return None
+
+
+def test_a_body_that_nobody_takes_is_a_read_timeout() -> None:
+    """While our body goes out `read` counts from the last byte that was taken, and from its begin if none was."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 1.0)
+    transfer.sent(10**6, 9.0)
+    assert stopped_at(watch, transfer, start=9.0) == (24.0, Reason.READ_TIMEOUT)
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 2.0)
+    assert stopped_at(watch, transfer, start=2.0) == (17.0, Reason.READ_TIMEOUT)
+    assert transfer.overdue == (Reason.READ_TIMEOUT, "no byte of our body was taken for 15 s (timeouts.read)")
+
+
+def test_an_upload_below_the_least_speed_is_a_stall() -> None:
+    """A byte a second is too slow, the least speed is enough."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    assert sending(transfer, watch, 1, 100.0) == 30.0
+    assert transfer.overdue == (Reason.STALL, "31 bytes taken in 30 s (timeouts.stall, timeouts.min_speed)")
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    assert sending(transfer, watch, 100, 290.0) is None
+
+
+def test_reading_our_own_file_is_no_time_of_the_peer() -> None:
+    """In STORE between two pieces no clock of the peer runs, nor is its span begun anew."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    transfer.enter(Phase.STORE, 10.0)
+    assert stopped_at(watch, transfer, start=0.0, until=100.0) is None
+    transfer.enter(Phase.SEND, 100.0)
+    assert stopped_at(watch, transfer, start=100.0) == (105.0, Reason.READ_TIMEOUT)
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    stopped = sending(transfer, watch, 1, 100.0, store=True)
+    assert stopped is not None
+    assert 59.0 <= stopped <= 61.0
+
+
+def test_what_was_sent_is_not_received() -> None:
+    """`bytes` are those of the answer, and neither count helps the other over its least speed."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    transfer.sent(10**6, 1.0)
+    assert (transfer.bytes, transfer.uploaded) == (0, 10**6)
+    transfer.enter(Phase.ANSWER, 2.0)
+    transfer.enter(Phase.BODY, 3.0)
+    assert dripping(transfer, watch, 1, 100.0) is not None
+    assert transfer.overdue is not None
+    assert transfer.overdue[0] is Reason.STALL
+    assert transfer.uploaded == 10**6
+
+
+def test_after_the_upload_the_answer_has_its_whole_time() -> None:
+    """`read` seconds for the head count from the end of our body."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    transfer.sent(1000, 14.0)
+    transfer.enter(Phase.ANSWER, 14.0)
+    assert stopped_at(watch, transfer, start=14.0) == (29.0, Reason.READ_TIMEOUT)
+
+
+def test_a_body_that_is_sent_anew_has_to_keep_its_speed_anew() -> None:
+    """What went over the first connection does not count for the second."""
+    watch, transfer = under_watch()
+    transfer.enter(Phase.SEND, 0.0)
+    transfer.sent(10**6, 0.0)
+    transfer.enter(Phase.CONNECT, 0.0)
+    transfer.enter(Phase.SEND, 0.0)
+    assert sending(transfer, watch, 1, 100.0) == 30.0
+
+
+@pytest.mark.parametrize(
+    "phases",
+    [
+        [Phase.ANSWER],
+        [Phase.SEND, Phase.ANSWER],
+        [Phase.ANSWER, Phase.SEND, Phase.ANSWER],
+        [Phase.SEND, Phase.STORE, Phase.SEND, Phase.STORE, Phase.ANSWER, Phase.BODY],
+    ],
+)
+def test_a_request_goes_out_once(phases: list[Phase]) -> None:
+    """The moment is told when its first byte may leave, with a body or without; on a new connection once more."""
+    _, transfer = under_watch()
+    told: list[float] = []
+    transfer.on_sent = told.append
+    for now, phase in enumerate(phases, 1):
+        transfer.enter(phase, float(now))
+    assert told == [1.0]
+    transfer.enter(Phase.CONNECT, 50.0)
+    transfer.enter(phases[0], 51.0)
+    assert told == [1.0, 51.0]
 
 
 def test_the_total_holds_in_every_phase() -> None:
