@@ -101,7 +101,7 @@ class Fetcher:
             return Failed(request, request_id, *transfer.overdue, timing)
         finally:
             timing.total = milliseconds(monotonic() - started)
-            self._watch.transfers.discard(transfer)
+            self._watch.ended(transfer)
 
     async def _attempt(
         self, request: Request, request_id: str, host: HostRules, transfer: Transfer, timing: Timing

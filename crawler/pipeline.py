@@ -155,6 +155,7 @@ class Pipeline:
             waiting=state.waiting,
             in_flight=state.leased,
             **counts._asdict(),
+            uploaded=self.watch.uploaded,
             rate=rate,
             byte_rate=byte_rate,
             eta=left if left < inf and not self._intake.reading else None,

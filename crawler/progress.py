@@ -192,7 +192,7 @@ def choose(stream: IO[str] | None, *, quiet: bool, as_json: bool) -> Progress:
 
 
 def plain_line(snapshot: Snapshot) -> str:
-    """One moment as a line of text; every key is there but `state` (when not running), `eta_host`, `slowest url`."""
+    """One moment as a line of text; only `state`, `uploaded`, `eta_host` and `slowest` are not always there."""
     more = "+" if snapshot.importing else ""
     eta = duration(snapshot.eta) if snapshot.eta is not None else "?"
     waits = [f"{snapshot.hosts_waiting} waiting"] if snapshot.hosts_waiting else []
@@ -205,6 +205,7 @@ def plain_line(snapshot: Snapshot) -> str:
         f"fetched={snapshot.fetched} failed={snapshot.failed} skipped={snapshot.skipped} retries={snapshot.retries}",
         f"in_flight={snapshot.in_flight} waiting={snapshot.waiting} hosts={snapshot.hosts}",
         *([f"({', '.join(waits)})"] if waits else []),
+        *([f"uploaded={size(snapshot.uploaded).replace(' ', '')}"] if snapshot.uploaded else []),
         f"eta={eta}",
         *([f"eta_host={printable(snapshot.eta_host)}"] if snapshot.eta_host and snapshot.eta is not None else []),
         *([f"state={snapshot.state}"] if snapshot.state != "running" else []),
@@ -258,6 +259,8 @@ def _facts(snapshot: Snapshot, width: int) -> str:
     by = f" by {printable(snapshot.eta_host, 40)}" if snapshot.eta_host else ""
     facts.append(f"eta {duration(snapshot.eta)}{by}" if snapshot.eta is not None else duration(snapshot.elapsed))
     facts += [f"{snapshot.in_flight:,} in flight", size(snapshot.bytes)]
+    if snapshot.uploaded:
+        facts.append(f"{size(snapshot.uploaded)} sent")
     if snapshot.retries:
         facts.append(f"{snapshot.retries:,} retries")
     while len(facts) > 1 and len(" · ".join(facts)) > width:

@@ -36,6 +36,7 @@ class Snapshot(NamedTuple):
     skipped: int
     retries: int
     bytes: int
+    uploaded: int  # bytes of bodies from files, by this process
     rate: float  # ends per second, lately
     byte_rate: float
     eta: float | None

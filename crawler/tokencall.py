@@ -56,7 +56,7 @@ class TokenCall:
                 raise
             raise TokenTrouble(transfer.overdue[1]) from None
         finally:
-            self._watch.transfers.discard(transfer)
+            self._watch.ended(transfer)
 
     async def _asked(self, asked: TokenRequest, host: HostRules, transfer: Transfer) -> TokenAnswer:
         route = self._routing.route(asked.url, host.ways, monotonic())

@@ -136,9 +136,20 @@ class Watch:
         self.tick = tick  # seconds between two looks, as planned
         self.transfers: set[Transfer] = set()
         self._looked_at: float | None = None
+        self._uploaded = 0  # by those that ended
 
     def __repr__(self) -> str:
         return f"<Watch transfers={len(self.transfers)} tick={self.tick:g}s>"
+
+    def ended(self, transfer: Transfer) -> None:
+        """A transfer is over."""
+        self.transfers.discard(transfer)
+        self._uploaded += transfer.uploaded
+
+    @property
+    def uploaded(self) -> int:
+        """Bytes of bodies from files that were sent so far, those of failed attempts as well."""
+        return self._uploaded + sum(transfer.uploaded for transfer in self.transfers)
 
     def overdue(self, now: float) -> Iterator[Transfer]:
         """Transfers to stop now; `transfer.overdue` holds the reason and a sentence."""

@@ -31,6 +31,7 @@ SNAPSHOT = Snapshot(
     skipped=0,
     retries=4,
     bytes=34 * 2**20,
+    uploaded=0,
     rate=42.1234567,
     byte_rate=1.2 * 2**20,
     eta=5.0,

@@ -286,17 +286,26 @@ async def test_when_all_are_dead_that_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["squid", "microsocks", "dante"])
-async def test_a_wrong_password_is_named_and_not_tried_again(
-    tmp_path: Path, proxies: dict[str, Through], name: str
-) -> None:
-    """proxy-auth with one attempt; the password that was tried is nowhere."""
+async def test_a_wrong_password_is_named(tmp_path: Path, proxies: dict[str, Through], name: str) -> None:
+    """proxy-auth, tried once more since another proxy might take us; the password that was tried is nowhere."""
     async with raw_site() as site:
         said = {"proxy": with_user(proxies[name])}
         assert await run(write_job(tmp_path, [site.url()], said), "wr0ngpassword") == 1
         assert site.asked == []
     [record] = records_of(tmp_path)
-    assert (record["reason"], record["attempts"]) == ("proxy-auth", 1)
+    assert (record["reason"], record["attempts"]) == ("proxy-auth", 2)
     assert b"wr0ngpassword" not in written(tmp_path)
+
+
+async def test_of_several_proxies_one_may_refuse_our_password(tmp_path: Path, proxies: dict[str, Through]) -> None:
+    """Its rows go to the next one, and it is left out: nothing fails."""
+    wrong = {**with_user(proxies["squid"]), "password": "env:OTHER_PASSWORD"}
+    async with raw_site() as site:
+        urls = [site.url(f"/{number}") for number in range(40)]
+        said = {"proxy": [wrong, with_user(proxies["microsocks"])]}
+        assert await run(write_job(tmp_path, urls, said), OTHER_PASSWORD="wr0ngpassword") == 0
+    assert ends(tmp_path) == {"fetched": 40}
+    assert 0 < retried(tmp_path, "proxy-auth") <= 10
 
 
 async def test_a_host_may_be_reached_directly(tmp_path: Path, pair: list[Through]) -> None:

@@ -329,3 +329,11 @@ def test_sizes_for_people(number: float, text: str) -> None:
 def test_durations_for_people(seconds: float, text: str) -> None:
     """Each time is told with two units at most, never as 60 of the lesser one."""
     assert duration(seconds) == text
+
+
+def test_uploads_are_shown_where_there_are_any() -> None:
+    """A job that sends gigabytes must not look as if it stood still."""
+    sending = SNAPSHOT._replace(uploaded=3 * 2**30)
+    assert "uploaded=3.0GiB" in plain_line(sending)
+    assert "uploaded" not in plain_line(SNAPSHOT)
+    assert orjson.loads(json_line(sending))["uploaded"] == 3 * 2**30

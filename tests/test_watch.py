@@ -271,3 +271,19 @@ def test_without_transfers_there_is_no_longest() -> None:
     """An idle watch has nothing to show."""
     assert Watch(TICK).longest(1.0) is None
     assert repr(Watch(TICK)) == "<Watch transfers=0 tick=0.25s>"
+
+
+def test_what_was_uploaded_is_counted_over_all_attempts() -> None:
+    """While they last and after their end; what came back is not among it."""
+    watch = Watch(1.0)
+    first, second = Transfer("http://a/", LIMITS, 0.0), Transfer("http://b/", LIMITS, 0.0)
+    watch.transfers |= {first, second}
+    first.sent(10, 1.0)
+    second.sent(5, 1.0)
+    second.received(100, 1.0)
+    assert watch.uploaded == 15
+    watch.ended(first)
+    first.sent(1, 2.0)  # nobody looks at it any more
+    second.sent(5, 2.0)
+    assert watch.uploaded == 20
+    assert watch.transfers == {second}
