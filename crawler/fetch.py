@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from secrets import token_hex
 from time import monotonic
 from time import time as wall_clock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from crawler.capture import METHOD
 from crawler.capturing import Capturing, handshake_limits
@@ -25,7 +25,7 @@ from crawler.hosts import HostRules
 from crawler.model import Failed, Fetched, Message, Request, Timing, milliseconds
 from crawler.reading import Reader
 from crawler.receive import Receiver, Throttle, stopped_by_watch
-from crawler.session import Answer, TransportError
+from crawler.session import Answer, Transport, TransportError
 from crawler.spool import EMPTY, Keep, drop
 from crawler.urls import netloc
 from crawler.watch import Phase, Transfer, Watch
@@ -33,12 +33,6 @@ from crawler.watch import Phase, Transfer, Watch
 # Statuses whose body is wanted.
 _ROBOTS = range(200, 300)
 _NONE = range(0)
-
-
-class Transport(Protocol):
-    """The seam to the wire; `session.Session` fills it."""
-
-    async def send(self, message: Message, transfer: Transfer, timing: Timing) -> Answer: ...
 
 
 class FetchRules(NamedTuple):

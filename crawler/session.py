@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -28,7 +28,7 @@ from crawler.urls import printable
 from crawler.watch import Phase, Transfer
 from crawler.wirefaults import TransportError, translate
 
-__all__ = ["Answer", "Session", "SessionSettings", "TransportError"]
+__all__ = ["Answer", "Session", "SessionSettings", "Transport", "TransportError"]
 
 
 class SessionSettings(NamedTuple):
@@ -83,6 +83,12 @@ class Answer:
     def close(self) -> None:
         """Drop the connection: the rest of the body is not wanted."""
         self.response.close()
+
+
+class Transport(Protocol):
+    """The seam to the wire: `Session` fills it, and so might a second transport."""
+
+    async def send(self, message: Message, transfer: Transfer, timing: Timing) -> Answer: ...
 
 
 class Session:

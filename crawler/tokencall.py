@@ -11,25 +11,18 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 from time import time as wall_clock
-from typing import Protocol
 
 from crawler.grants import MAX_ANSWER, TokenAnswer, TokenRequest, TokenTrouble
 from crawler.hosts import HostRules
 from crawler.model import Message, Timing
 from crawler.receive import stopped_by_watch
 from crawler.routing import Routing
-from crawler.session import Answer, TransportError
+from crawler.session import Transport, TransportError
 from crawler.urls import netloc
 from crawler.watch import Phase, Transfer, Watch
 
 # Seconds: other jobs that wait for the same cache take a longer one for hung.
 _LONGEST = 25.0
-
-
-class Transport(Protocol):
-    """The seam to the wire; `session.Session` fills it."""
-
-    async def send(self, message: Message, transfer: Transfer, timing: Timing) -> Answer: ...
 
 
 class TokenCall:

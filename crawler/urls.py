@@ -8,9 +8,9 @@ userinfo and no fragment.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus, unquote_plus, urlsplit
 
 import can_ada
 
@@ -78,6 +78,15 @@ def over_http(text: str) -> str | None:
 def as_websocket(href: str) -> str:
     """The ws(s) URL that is asked for at a canonical http(s) URL."""
     return "ws" + href.removeprefix("http")
+
+
+def without_params(href: str, names: Container[str]) -> str:
+    """`href` without the query parameters of these names, decoded; all others stay as they are spelled."""
+    head, mark, query = href.partition("?")
+    if not mark:
+        return href
+    kept = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) not in names]
+    return f"{head}?{'&'.join(kept)}" if kept else head
 
 
 def origin(href: str) -> tuple[str, str]:

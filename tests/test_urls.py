@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.urls import BadURL, BlockedScheme, join, origin, parse, printable, with_params
+from crawler.urls import BadURL, BlockedScheme, join, origin, parse, printable, with_params, without_params
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,17 @@ def test_origin_has_the_port() -> None:
 def test_printable_is_printable(text: str) -> None:
     """No control or direction character survives."""
     assert not set(printable(text)) & {*map(chr, range(32)), "\x7f", "\u202e", "\x9b"}
+
+
+@pytest.mark.parametrize(
+    ("href", "left"),
+    [
+        ("http://a/?k=1&b=2", "http://a/?b=2"),
+        ("http://a/?k=1", "http://a/"),
+        ("http://a/?%6B=1&kk=2&b", "http://a/?kk=2&b"),
+        ("http://a/k=1", "http://a/k=1"),
+    ],
+)
+def test_a_parameter_is_taken_out_of_a_query(href: str, left: str) -> None:
+    """By its decoded name, wherever it stands; the others stay as they are spelled."""
+    assert without_params(href, {"k"}) == left

@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping
 from random import Random
 from types import MappingProxyType
-from urllib.parse import unquote_plus
 
 from crawler.auth.scheme import FINE, Answered, Draft, Judgement, Signed, Step
 from crawler.challenges import refusal
 from crawler.tables import check_header
-from crawler.urls import with_params
+from crawler.urls import with_params, without_params
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -67,7 +66,9 @@ class ApiKey:
         if self._cookies:
             others = [value for name, value in draft.headers.items() if name.lower() == "cookie" and value]
             headers = {**headers, "Cookie": "; ".join([*others, self._cookies])}
-        return Signed(headers, with_params(_without(draft.url, self._params), self._params) if self._params else None)
+        return Signed(
+            headers, with_params(without_params(draft.url, self._params), self._params) if self._params else None
+        )
 
     def accept(self, draft: Draft, signed: Signed, answered: Answered, now: float) -> Judgement:
         """A 401 rejects the key; all else is fine."""
@@ -86,12 +87,3 @@ def _check(kind: str, name: str, value: str) -> None:
         check_header(name, value)  # the name of a cookie is a token as well
     if _UNSAFE.search(value) or (kind == "cookie" and not _COOKIE.match(value)):
         raise ValueError(f"the value of the {kind} {name} has characters that HTTP does not allow")
-
-
-def _without(href: str, names: Mapping[str, str]) -> str:
-    """The URL without the query parameters of these names."""
-    head, mark, query = href.partition("?")
-    if not mark:
-        return href
-    kept = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) not in names]
-    return f"{head}?{'&'.join(kept)}" if kept else head

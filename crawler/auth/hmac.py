@@ -18,13 +18,12 @@ from email.utils import parsedate_to_datetime
 from random import Random
 from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
-from urllib.parse import unquote_plus
 
 from crawler.auth.hmactemplate import TIMES, Facts, Template
 from crawler.auth.scheme import AGAIN, FINE, Answered, Draft, Judgement, Signed, Step
 from crawler.challenges import refusal
 from crawler.tables import check_header
-from crawler.urls import origin, with_params
+from crawler.urls import origin, with_params, without_params
 
 SKEW = 300.0  # seconds between two clocks that servers commonly tolerate
 _ORIGINS = 1000  # whose clock is remembered
@@ -105,7 +104,7 @@ class Hmac:
         headers = {name.lower(): value for name, value in draft.headers.items()}
         facts = Facts(
             draft,
-            _without(draft.url, self._params),
+            without_params(draft.url, self._params),
             headers,
             now + skew,
             f"{rng.getrandbits(128):032x}",
@@ -191,12 +190,3 @@ def _date(answered: Answered) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _without(href: str, names: Mapping[str, object]) -> str:
-    """The URL without the query parameters of these names."""
-    head, mark, query = href.partition("?")
-    if not mark or not names:
-        return href
-    kept = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) not in names]
-    return f"{head}?{'&'.join(kept)}" if kept else head
