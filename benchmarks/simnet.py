@@ -60,7 +60,9 @@ class Scale(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """One run: exit code, seconds from the start of the command to its end, records, bound, what the servers saw."""
+    """One run: exit code, seconds from the start of the command to its end, records, bound, what the servers saw, the
+    moments at which it was killed.
+    """
 
     code: int
     seconds: float
@@ -68,6 +70,7 @@ class Ran(NamedTuple):
     bound: Bound
     hosts: Sequence[Host]
     log: Sequence[Seen]
+    killed_at: Sequence[float]
 
     @property
     def served(self) -> float:
@@ -189,20 +192,22 @@ def ran(where: Path, scale: Scale, order: str, kills: Sequence[float] = ()) -> R
     with SimNet(hosts, where / f"net-{name}") as server:
         command = write_job(where, name, hosts, urls(hosts, server, order), scale)
         started = time.monotonic()
-        for seconds in kills:
-            _run_and_kill(command, seconds)
+        killed_at = [_run_and_kill(command, seconds) for seconds in kills]
         code = subprocess.run(command, timeout=scale.seconds * 10 + 60, check=False).returncode
         spent = time.monotonic() - started
     bound = lower_bound(hosts, _give_up(scale))
-    return Ran(code, spent, where / "out" / name / "latest" / "records.jsonl", bound, hosts, server.log())
+    return Ran(code, spent, where / "out" / name / "latest" / "records.jsonl", bound, hosts, server.log(), killed_at)
 
 
-def _run_and_kill(command: Sequence[str], seconds: float) -> None:
+def _run_and_kill(command: Sequence[str], seconds: float) -> float:
+    """The monotonic moment of the kill."""
     process = subprocess.Popen(command)
     time.sleep(seconds)
     assert process.poll() is None, "the run was over before it could be killed"
     process.kill()
+    killed_at = time.monotonic()
     process.wait(10)
+    return killed_at
 
 
 def verdict(run: Ran) -> Verdict:
@@ -212,7 +217,7 @@ def verdict(run: Ran) -> Verdict:
     return Verdict(
         max(most_at_once(log, TOLERANCE) - of[name].concurrency for name, log in logs.items()),
         max(worst_window(log, of[name].rate, of[name].burst) / of[name].rate for name, log in logs.items()),
-        sum(len(early_after(log)) for log in logs.values()),
+        sum(len(early_after(log, kills=run.killed_at)) for log in logs.values()),
     )
 
 

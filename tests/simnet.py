@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -147,13 +147,20 @@ def worst_window(log: Iterable[Seen], rate: float, burst: int, tolerance: float 
     return worst - burst - rate * tolerance
 
 
-def early_after(log: Iterable[Seen], transit: float = 0.1) -> list[Seen]:
+def early_after(
+    log: Iterable[Seen], transit: float = 0.1, kills: Collection[float] = (), unwritten: float = 0.25
+) -> list[Seen]:
     """Requests of one host's log that began before the wait asked for by an earlier 429 was over.
 
-    Those that began within `transit` seconds of that answer were on their way, or the answer was.
+    Those that began within `transit` seconds of that answer were on their way, or the answer was. A client that was
+    killed within `unwritten` seconds of an answer cannot know it: no disk is quicker than that for sure.
     """
     entries = sorted(log)
-    told = sorted((seen.end + transit, seen.end + seen.wait) for seen in entries if seen.wait is not None)
+    told = sorted(
+        (seen.end + transit, seen.end + seen.wait)
+        for seen in entries
+        if seen.wait is not None and not any(seen.end <= kill < seen.end + unwritten for kill in kills)
+    )
     found = []
     until, position = -math.inf, 0
     for seen in entries:

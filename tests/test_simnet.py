@@ -122,6 +122,14 @@ def test_requests_that_crossed_the_answer_are_not_early() -> None:
     assert early_after([told, *crossing], transit=0.01) == [crossing[2]]
 
 
+def test_who_was_killed_right_after_a_429_cannot_know_it() -> None:
+    """But one that had the time to write it down must."""
+    log = [seen(0, 0, status=429, wait=5), seen(1), seen(6)]
+    assert early_after(log, kills=[0.1]) == []
+    assert early_after(log, kills=[0.3]) == [log[1]]
+    assert early_after(log, kills=[-0.1]) == [log[1]]
+
+
 def test_a_shorter_wait_never_lifts_a_longer_one() -> None:
     """The second 429 asks for one second, the first one's ten still hold; a headerless one asks for nothing."""
     log = [seen(0, 0, status=429, wait=10.0), seen(0.01, 0.01, status=429, wait=1.0), seen(5, status=429), seen(6)]
