@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from crawler import jobauth
+from crawler.addresses import loopback
 from crawler.auth.apikey import ApiKey
 from crawler.auth.basic import Basic
 from crawler.auth.bearer import Bearer
@@ -35,6 +36,7 @@ from crawler.job import Job
 from crawler.masking import Mask
 from crawler.secretrefs import is_reference
 from crawler.tokens import TokenKeeper
+from crawler.urls import hostname
 
 Renew = Callable[[], Awaitable[Fault | None]]
 Ask = Callable[[TokenRequest], Awaitable[TokenAnswer]]
@@ -106,11 +108,16 @@ class Credentials:
         return Netrc(entries, default)
 
     def _oauth2(self, name: str, said: jobauth.OAuth2Auth) -> OAuth2:
-        secret, refresh = said.client_secret, said.refresh_token
+        secret, refresh, url = said.client_secret, said.refresh_token, said.token_url
+        if url.startswith("http://") and not said.allow_insecure and not loopback(hostname(url)):
+            raise ValueError(
+                "token_url is plain http, and the secret would go there in the open; "
+                "use https, or say allow_insecure = true"
+            )
         settings = OAuth2Settings(
             section=name,
             grant=said.grant,
-            token_url=said.token_url,
+            token_url=url,
             client_id=self._text(said.client_id),
             client_secret=self._value(secret) if secret is not None else None,
             refresh_token=self._value(refresh) if refresh is not None else None,

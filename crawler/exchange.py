@@ -127,12 +127,15 @@ class Exchange:
         self.failed(reason)
         return reason, error
 
-    def arrived(self, answer: Answer) -> None:
-        """The head of the answer is there."""
+    def arrived(self, answer: Answer) -> bool:
+        """The head of the answer is there. True: it changed the jar."""
         self._tell_proxy(well=True)
         jar = self._means.jar
-        if jar is not None and self._request.robots is None and "Set-Cookie" in answer.headers:
-            jar.accept(self._request.url, answer.all("Set-Cookie"), wall_clock())
+        if jar is None or self._request.robots is not None or "Set-Cookie" not in answer.headers:
+            return False
+        before = jar.changes
+        jar.accept(self._request.url, answer.all("Set-Cookie"), wall_clock())
+        return jar.changes != before
 
     def judged(self, outcome: Fetched, answer: Answer, start: bytes) -> None:
         """What the whole answer means for the credential; `start` of an error's body. Raises Refused."""

@@ -19,7 +19,7 @@ from crawler.charsets import LOOKED_AT, charset_of, decode, parsed_json
 from crawler.units import Size, render_size
 from crawler.urls import printable
 
-LARGEST = 64 * 1024**2  # bytes of a body that is looked into
+LARGEST = 16 * 1024**2  # bytes of a body that is looked into; each worker may hold as much
 
 _RANGE = re.compile(r"[A-Za-z0-9!#$&^_.+*-]+/[A-Za-z0-9!#$&^_.+*-]+\Z")  # RFC 6838 4.2, and the wildcard
 _TOP_LEVEL = ("application", "audio", "font", "image", "message", "model", "multipart", "text", "video")

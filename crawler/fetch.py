@@ -86,7 +86,10 @@ class Fetcher:
         except TransportError as trouble:
             return Failed(request, request_id, trouble.reason, trouble.error, timing)
         except Refused as refusal:
-            return Failed(request, request_id, refusal.reason, refusal.error, timing, refusal.status, wait=refusal.wait)
+            # Without an answer nothing was sent, save to who gives out credentials.
+            sent = refusal.status is not None or refusal.reason is Reason.AUTH_UNAVAILABLE
+            spent = timing if sent else None
+            return Failed(request, request_id, refusal.reason, refusal.error, spent, refusal.status, wait=refusal.wait)
         except CodingError as trouble:
             return Failed(request, request_id, trouble.reason, str(trouble), timing)
         except asyncio.CancelledError:
@@ -153,18 +156,22 @@ class Fetcher:
         request = outcome.request
         robots = request.robots is not None
         if exchange is not None:
-            exchange.arrived(answer)
+            outcome.cookies_changed = exchange.arrived(answer)
         if answer.status == 401:
             outcome.challenges = answer.all("WWW-Authenticate")
         start = bytearray()
         accepts = _ROBOTS if robots else _NONE if request.method == METHOD else host.accepts
         if answer.status not in accepts:
-            wanted = start if exchange is not None and exchange.reads_errors else None
-            whole = await self._receiver.drain(request, answer, transfer, wanted)
+            told = start if exchange is not None and exchange.reads_errors else None
+            whole = await self._receiver.drain(request, answer, transfer, told)
         elif robots:
             whole = await self._receiver.robots(outcome, answer, transfer)
         else:
-            await self._rules.reader.read(self._receiver, outcome, answer, transfer, host)
+            reader, begin = self._rules.reader, None
+            wanted = reader.wanted(outcome, answer, host)
+            if request.method != "HEAD":
+                begin = await self._receiver.body(outcome, answer, transfer, host, wanted)
+            reader.look(outcome, answer, host, begin)
             whole = True
         if exchange is not None:
             exchange.judged(outcome, answer, bytes(start))

@@ -63,6 +63,7 @@ class JobJar:
             write()
         for path in filter(None, (self._persisted, self._export)):
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 for warning in save(path, self.jar, wall_clock()):
                     log.warning("%s", warning)
             except OSError as error:

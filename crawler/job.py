@@ -158,6 +158,16 @@ class Job(_Section):
                 raise ValueError(f"'{pattern}' names a port, but {paced[0]} is of all ports together; write '{host}'")
         return value
 
+    @model_validator(mode="after")
+    def _bodies_can_be_read(self) -> Job:
+        looked_into = (self.paging is not None and self.paging.needs_body) or self.expect.needs_body
+        for said in (self.request, *(host.request for host in self.hosts.values())):
+            if not said.decompress and (looked_into or any(host.expect.needs_body for host in self.hosts.values())):
+                raise ValueError(
+                    "decompress = false keeps bodies as they came; expect and paging cannot look into them"
+                )
+        return self
+
     def to_data(self) -> dict[str, Any]:
         """The effective job as plain data, units as text."""
         return self.model_dump(mode="json", by_alias=True)

@@ -149,6 +149,16 @@ class SigV4Auth(_Auth):
             raise ValueError("access_key and secret_key belong together")
         if self.profile is not None and self.access_key is not None:
             raise ValueError("has both keys and a profile; give one of them")
+        if self.session_token is not None and self.access_key is None:
+            raise ValueError("has a session_token without the access_key and secret_key that it belongs to")
+        return self
+
+    @model_validator(mode="after")
+    def _streaming(self) -> SigV4Auth:
+        if self.payload == "streaming" and self.form == "query":
+            raise ValueError('payload = "streaming" needs form = "header"; a signed URL never covers the payload')
+        if self.payload == "streaming" and not self.service.startswith("s3"):
+            raise ValueError('payload = "streaming" is taken by S3 alone; leave it out')
         return self
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from crawler.addresses import parse_pins
 from crawler.proxytext import parse_proxy
@@ -47,6 +47,12 @@ def _address(value: str) -> str:
     return str(ip_address(value))
 
 
+def _some(value: list[str | ProxySaid]) -> list[str | ProxySaid]:
+    if not value:
+        raise ValueError('names no proxy; write "direct" where none is meant')
+    return value
+
+
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 
 
@@ -58,6 +64,13 @@ class ProxySaid(BaseModel):
     url: ProxyUrl
     user: str | None = None
     password: Reference | None = None
+
+    @model_validator(mode="after")
+    def _user(self) -> ProxySaid:
+        named = self.user is not None or is_reference(self.url) or parse_proxy(self.url).user is not None
+        if self.password is not None and not named:
+            raise ValueError("has a password, but no user that it belongs to")
+        return self
 
 
 class CertSaid(BaseModel):
@@ -75,7 +88,9 @@ class Ways(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    proxy: Literal["direct"] | ProxyUrl | ProxySaid | list[ProxyUrl | ProxySaid] | None = None
+    proxy: (
+        Literal["direct"] | ProxyUrl | ProxySaid | Annotated[list[ProxyUrl | ProxySaid], AfterValidator(_some)] | None
+    ) = None
     ca_bundle: str | None = None
     client_cert: str | CertSaid | None = None
     tls_min_version: Literal["1.2", "1.3"] = "1.2"

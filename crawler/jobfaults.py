@@ -92,7 +92,7 @@ def _told(error: ValidationError, data: Mapping[str, Any], most: int) -> dict[Ke
     ours = set[Key]()  # whose sentence is one of our own, which says most
     for fault in error.errors(include_url=False):
         key = tuple(map(str, fault["loc"]))
-        if key[0] == "auth":
+        if key[:1] == ("auth",):
             key = key[:2] + key[3:]  # the third is pydantic's name for the kind
         if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
             key = (*key, "type")

@@ -118,6 +118,8 @@ def _faults(job: Job, known: dict[str, str], absolute: Callable[[str], str]) -> 
             yield f"{where}.proxy: {error}"
         if fault := faults(tls_of(ways, known.__getitem__, absolute)):
             yield f"{where}: {fault}"
+        if ways.proxies and ways.unix_socket:
+            yield f"{where}: has both proxy and unix_socket; one way leads to a host"
 
 
 def _unreadable_jar(job: Job, absolute: Callable[[str], str]) -> Iterator[str]:

@@ -245,7 +245,8 @@ class Fetched:
     """The server answered and the body arrived whole; whether the status is a success is for `settle` to say.
 
     `again`: the request is to be sent once more with another credential. `next_url`: where the next page is.
-    `lent`: the query parameters ("name=value", decoded) that a credential had added to the URL.
+    `lent`: the query parameters ("name=value", decoded) that a credential had added to the URL. `cookies_changed`: the
+    jar is another one since.
     """
 
     __slots__ = (
@@ -253,6 +254,7 @@ class Fetched:
         "body",
         "challenges",
         "charset",
+        "cookies_changed",
         "headers",
         "length_checked",
         "lent",
@@ -285,6 +287,7 @@ class Fetched:
         self.length_checked = length_checked  # False: ended by the close of the connection, so nobody can tell
         self.warning = warning
         self.again = False
+        self.cookies_changed = False
         self.lent: Collection[str] = ()
         self.challenges: Sequence[str] = ()  # the WWW-Authenticate lines of a 401
         self.charset: str | None = None

@@ -237,7 +237,7 @@ class Pipeline:
             return False  # it would be cut at once
         host, sent_at = request.host, monotonic()
         pace = self._frontier.pace(host)
-        if self._gates.barred is not None and request.robots is None and (why := self._gates.barred(request)):
+        if (why := self._barred(request)) is not None:
             await self._refuse(Failed(request, "", Reason.AUTH_REJECTED, why, None), host)
             return False
         if self._gates.admission.asks or pace.breaker is not None:
@@ -259,9 +259,18 @@ class Pipeline:
             if not self._gates.keys.plain and isinstance(outcome, Fetched):
                 await self._know_next(outcome)
             self._settle(outcome, host, pace, sent_at)
+        unsent = _unsent(outcome)
+        if unsent:
+            await asyncio.sleep(0)  # of 100,000 of these others get their turn between
         if self._ledger.crowded:
             await self._ledger.room()
-        return request.error is None  # what is no request was not sent
+        return not unsent
+
+    def _barred(self, request: Request) -> str | None:
+        """Why the credential of a request is not worth another try, if it has one."""
+        if self._gates.barred is None or request.robots is not None or request.error is not None:
+            return None
+        return self._gates.barred(request)
 
     async def _refuse(self, outcome: Outcome, host: str) -> None:
         """End a request that is not sent; of a host with 100,000 of them others get their turn between."""
@@ -302,7 +311,9 @@ class Pipeline:
         self._wake.set()
 
     async def _know_next(self, outcome: Fetched) -> None:
-        """Where hosts are told apart by address, that of the next hop has to be known before it is queued."""
+        """Where hosts are told apart by address, that of the next hop or page has to be known before it is queued."""
+        if outcome.next_url is not None:  # of a run that goes on, the addresses of its rows are not known
+            await self._intake.know(hostname(outcome.next_url))
         location = outcome.headers.get("Location")
         if location is not None and 300 <= outcome.status < 400:
             with suppress(BadURL):
@@ -336,7 +347,7 @@ class Pipeline:
         if isinstance(then, End):
             if then.following is not None:
                 self._intake.found(then.following, now)  # before its page is done: else all might seem drained
-            self._frontier.done(host, now)
+            self._frontier.done(host, now, sent=not _unsent(outcome))
             self._end(request, then)
             return
         self._frontier.again(request, then.not_before, now, came_from=host)
@@ -392,6 +403,11 @@ def _cut(transfer: Transfer) -> None:
     task = transfer.owner
     assert isinstance(task, asyncio.Task)
     task.cancel()
+
+
+def _unsent(outcome: Outcome) -> bool:
+    """Did nothing of it go onto the wire: no request at all, or one whose body or credential is not to be had."""
+    return isinstance(outcome, Failed) and outcome.timing is None
 
 
 def _internal(request: Request, error: Exception) -> Outcome:

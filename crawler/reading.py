@@ -1,7 +1,7 @@
 """The body of a success: is it what the job expects, in which charset is it, and which page comes next.
 
-Does: read it through the receiver, with a copy of as much as these questions need. Must not know retries or where
-bodies are kept. Invariant: a body that is not what the job expects never leaves as a success.
+Does: say how much of it these questions need, and answer them. Must not know retries, how it is read or where bodies
+are kept. Invariant: a body that is not what the job expects never leaves as a success.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from crawler.model import Fetched, Page, Request
 from crawler.paging import LARGEST as PAGE
 from crawler.paging import End, Fault, Next, PageSeen, Paging, next_page
 from crawler.patterns import Patterns
-from crawler.receive import Receiver
 from crawler.redirect import exposed
 from crawler.session import Answer
 from crawler.urls import hostname, netloc
-from crawler.watch import Transfer
 
 
 class Reader(NamedTuple):
@@ -30,30 +28,38 @@ class Reader(NamedTuple):
     paging: Paging | None = None
     paged: Patterns[bool] = Patterns([("*", True)])
 
-    async def read(
-        self, receiver: Receiver, outcome: Fetched, answer: Answer, transfer: Transfer, host: HostRules
-    ) -> None:
-        """Put the body into the outcome. Raises Refused, TransportError, CodingError, OSError."""
-        expect, content_type = host.expect, answer.headers.get("Content-Type")
-        if expect is not None and (why := expect.unmet_by_head(content_type)):
-            raise Refused(Reason.UNEXPECTED_CONTENT, why, answer.status)
-        pages = self.paging is not None and bool(self.paged.matching(netloc(outcome.request.url)))
-        most, start = self._wanted(host, pages=pages), b""
-        if outcome.request.method != "HEAD":
-            start = await receiver.body(outcome, answer, transfer, host, most)
-            outcome.charset = charset_of(content_type, start)
-        if expect is not None and outcome.request.method != "HEAD":
-            data = start if len(start) == outcome.body.size else None
-            if why := expect.unmet_by_body(data, outcome.body.size, content_type):
-                raise Refused(Reason.UNEXPECTED_CONTENT, why, answer.status)
-        if pages:
-            self._turn(outcome, answer, start)
+    def wanted(self, outcome: Fetched, answer: Answer, host: HostRules) -> int:
+        """How much of the body is to be looked at, in bytes; one more than is read tells that it is too large.
 
-    def _wanted(self, host: HostRules, *, pages: bool) -> int:
-        """How much of a body is looked at, in bytes; one more than is read tells that it is too large."""
-        if host.expect is not None and host.expect.needs_body:
-            return LARGEST + 1
-        return PAGE + 1 if pages and self.paging is not None and self.paging.needs_body else LOOKED_AT
+        Raises Refused where the head says already that it is not what was expected.
+        """
+        expect = host.expect
+        if expect is not None:
+            if why := expect.unmet_by_head(answer.headers.get("Content-Type")):
+                raise Refused(Reason.UNEXPECTED_CONTENT, why, answer.status)
+            if expect.needs_body:
+                return LARGEST + 1
+        if self.paging is not None and self.paging.needs_body and self._pages(outcome.request):
+            return PAGE + 1
+        return LOOKED_AT
+
+    def look(self, outcome: Fetched, answer: Answer, host: HostRules, start: bytes | None) -> None:
+        """Look at the body that the outcome has by now, by as much of it as was wanted; None: there was none to read.
+
+        Raises Refused.
+        """
+        if start is not None:
+            content_type = answer.headers.get("Content-Type")
+            outcome.charset = charset_of(content_type, start)
+            if host.expect is not None:
+                data = start if len(start) == outcome.body.size else None
+                if why := host.expect.unmet_by_body(data, outcome.body.size, content_type):
+                    raise Refused(Reason.UNEXPECTED_CONTENT, why, answer.status)
+        if self.paging is not None and self._pages(outcome.request):
+            self._turn(outcome, answer, start or b"")
+
+    def _pages(self, request: Request) -> bool:
+        return bool(self.paged.matching(netloc(request.url)))
 
     def _turn(self, outcome: Fetched, answer: Answer, start: bytes) -> None:
         """Find the next page. Raises Refused where nobody can say whether there is one."""

@@ -57,16 +57,14 @@ class Receiver:
                 if not (piece := await answer.read()):
                     break
                 data += piece
-            outcome.body = small_body(data, self._keep)
-            _verify(outcome)
+            outcome.body = _verified(small_body(data, self._keep), outcome.request)
             return data[:first]
         decode = decoder(coding, limit) if coding else None
         spool = Spool(self._keep, outcome.request_id, first)
         try:
             await self._spooled(outcome.request, answer, spool, decode, transfer, limit)
-            outcome.body = await spool.finish()
+            outcome.body = _verified(await spool.finish(), outcome.request)
             outcome.warning = decode.warning if decode else None
-            _verify(outcome)
         except BaseException:
             await spool.discard()
             raise
@@ -182,9 +180,9 @@ def _crumbs(piece: bytes, decode: Decoder) -> Iterator[bytes]:
         yield from decode.feed(piece[at : at + _CRUMB])
 
 
-def _verify(outcome: Fetched) -> None:
-    """Raise TransportError where the body is not the one that its row promises."""
-    wanted = outcome.request.sha256
-    if wanted is not None and outcome.body.sha256 != wanted:
-        error = f"the body's sha256 is {outcome.body.sha256}, its row says {wanted}"
+def _verified(body: Body, request: Request) -> Body:
+    """The body, if it is the one that its row promises. Raises TransportError."""
+    if request.sha256 is not None and body.sha256 != request.sha256:
+        error = f"the body's sha256 is {body.sha256}, its row says {request.sha256}"
         raise TransportError(Reason.DIGEST_MISMATCH, error)
+    return body

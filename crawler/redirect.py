@@ -53,8 +53,12 @@ class Refusal(NamedTuple):
     error: str
 
 
-def follow(request: Request, status: int, location: str | None, max_redirects: int) -> Hop | Refusal | None:
-    """The hop that a response asks for; None where it asks for none (then the status is the answer)."""
+def follow(
+    request: Request, status: int, location: str | None, max_redirects: int, *, anew: bool = False
+) -> Hop | Refusal | None:
+    """The hop that a response asks for; None where it asks for none (then the status is the answer). `anew`: what goes
+    along is other than before (it set a cookie), so that a URL that was asked before may answer otherwise now.
+    """
     if status not in _FOLLOWED or location is None:
         return None
     try:
@@ -64,7 +68,7 @@ def follow(request: Request, status: int, location: str | None, max_redirects: i
     except BadURL as error:
         return Refusal(Reason.BAD_REDIRECT, f"the Location is no URL: {printable(location)!r}: {error}")
     method, body = _method(request, status)
-    if method == request.method and (url.href == request.url or url.href in request.hops):
+    if not anew and method == request.method and (url.href == request.url or url.href in request.hops):
         return Refusal(Reason.REDIRECT_LOOP, f"redirects in a circle: {printable(url.href)} was asked before")
     if len(request.hops) >= max_redirects:
         return Refusal(Reason.TOO_MANY_REDIRECTS, f"more than {max_redirects} redirects (limits.max_redirects)")

@@ -131,7 +131,8 @@ def _answered(outcome: Fetched, news: News, rules: Rules, now: float, rng: Rando
     if _accepted(outcome, rules):
         body = outcome.body if request.method != METHOD else None
         return Verdict(End(_fetched_record(outcome, rules), body, _following(outcome, rules)), news)
-    step = follow(request, status, _unsaid(outcome.headers.get("Location"), outcome, rules), rules.max_redirects)
+    location = _unsaid(outcome.headers.get("Location"), outcome, rules)
+    step = follow(request, status, location, rules.max_redirects, anew=outcome.cookies_changed)
     if isinstance(step, Hop):
         move(request, step, rules.key_of)
         return Verdict(Wait(0.0 if news.wait is None else now + news.wait, None, None), news)

@@ -41,13 +41,17 @@ class TokenCall:
         transfer = Transfer(asked.url, limits, monotonic(), asyncio.current_task())
         self._watch.transfers.add(transfer)
         try:
-            return await self._asked(asked, host, transfer)
+            # The watch may be asleep: while a run ends, and in `crawler plan`, nobody looks.
+            async with asyncio.timeout(limits.total):
+                return await self._asked(asked, host, transfer)
+        except TimeoutError:
+            raise TokenTrouble(_told(f"not finished after {limits.total:g} s")) from None
         except TransportError as trouble:
-            raise TokenTrouble(trouble.error) from None
+            raise TokenTrouble(_told(trouble.error)) from None
         except asyncio.CancelledError:
             if not stopped_by_watch(transfer) or transfer.overdue is None:
                 raise
-            raise TokenTrouble(transfer.overdue[1]) from None
+            raise TokenTrouble(_told(transfer.overdue[1])) from None
         finally:
             self._watch.ended(transfer)
 
@@ -70,3 +74,8 @@ class TokenCall:
             if not whole:
                 answer.close()
         return TokenAnswer(answer.status, answer.headers, bytes(body))
+
+
+def _told(error: str) -> str:
+    """As a TokenTrouble has it: it goes on from the name of the endpoint."""
+    return f"gave no token: {error}"

@@ -61,6 +61,30 @@ def test_each_kind_signs_with_its_secrets(tmp_path: Path, said: dict[str, Any], 
     assert "secret-a" not in repr(section) + repr(section.scheme)
 
 
+def test_a_secret_does_not_go_to_its_endpoint_in_the_open(tmp_path: Path) -> None:
+    """Over plain http only to this machine, or where the section says so."""
+    said = {"type": "oauth2", "client_id": "me", "client_secret": "env:A"}
+    with pytest.raises(JobError, match=r"auth\.x: token_url is plain http, .*allow_insecure"):
+        made(tmp_path, x={**said, "token_url": "http://login.example/token"})
+    made(tmp_path, x={**said, "token_url": "http://login.example/token", "allow_insecure": True})
+    made(tmp_path, x={**said, "token_url": "http://127.0.0.1:8080/token"})
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"form": "query", "payload": "streaming"}, 'needs form = "header"'),
+        ({"service": "execute-api", "payload": "streaming"}, "taken by S3 alone"),
+        ({"access_key": None, "secret_key": None, "session_token": "env:B"}, "session_token without"),
+    ],
+)
+def test_settings_that_cannot_work_are_told(tmp_path: Path, said: dict[str, Any], told: str) -> None:
+    """Before AWS would refuse each request."""
+    keys = {"type": "sigv4", "access_key": "AK", "secret_key": "env:A", **said}
+    with pytest.raises(JobError, match=told):
+        made(tmp_path, x={key: value for key, value in keys.items() if value is not None})
+
+
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     """A sentence for each section, by its key, without any value."""
     with pytest.raises(JobError) as caught:

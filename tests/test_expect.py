@@ -154,7 +154,7 @@ def test_a_body_is_held_only_where_it_is_looked_into(expect: dict[str, Any], nee
     told = section.unmet_by_body(None, LARGEST + 1)
     assert (told is not None) is needed
     if told:
-        assert "64MiB" in told
+        assert "16MiB" in told
         assert f"expect.{next(iter(expect))}" in told
 
 

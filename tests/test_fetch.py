@@ -23,7 +23,7 @@ from crawler.model import Failed, Fetched, Request
 from crawler.pace import PaceLimits
 from crawler.robotstext import MAX_TEXT
 from crawler.session import Session, SessionSettings
-from crawler.spool import Keep
+from crawler.spool import SMALL, Keep
 from crawler.watch import Limits, Watch
 from tests.fakes import HOST_RULES
 
@@ -205,6 +205,16 @@ async def test_a_body_that_differs_from_its_row_is_refused(tmp_path: Path) -> No
         outcome = await fetch(url, tmp_path, Request(1, url, "h", sha256="0" * 64))
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.DIGEST_MISMATCH
+
+
+async def test_a_large_body_that_differs_from_its_row_leaves_no_part(tmp_path: Path) -> None:
+    """Its file is removed once, and the attempt ends as any other that failed."""
+    size = 4 * SMALL
+    async with server(answers(OK + b"Content-Length: %d\r\n\r\n" % size, bytes(size))) as url:
+        outcome = await fetch(url, tmp_path, Request(1, url, "h", sha256="0" * 64))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.DIGEST_MISMATCH
+    assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize("foreign", [False, True])

@@ -104,10 +104,16 @@ def test_it_is_saved_where_the_job_wants_it(tmp_path: Path, caplog: pytest.LogCa
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """As trouble with storage, by its path."""
-    (tmp_path / "full").mkdir()
-    one = jar(tmp_path, save="gone/cookies.txt")
+    (tmp_path / "file").write_text("")
+    one = jar(tmp_path, save="file/cookies.txt")
     with pytest.raises(StorageError, match=r"cookies\.txt: could not be written"):
         one.close()
+
+
+def test_the_folder_of_an_export_is_made(tmp_path: Path) -> None:
+    """At the end of a long run it is too late to ask for it."""
+    jar(tmp_path, save="new/folder/cookies.txt").close()
+    assert (tmp_path / "new/folder/cookies.txt").exists()
 
 
 def test_a_damaged_jar_of_ours_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ HOSTS = {"hosts": ["a.example"]}
 
 def faults(**sections: Any) -> dict[Key, str]:
     job, found = judged({"name": "n", "input": {"urls": ["http://a.example/"]}, **sections}, 100)
-    assert job is None or found
+    assert job is not None or found
     return dict(found)
 
 
@@ -44,6 +44,8 @@ def test_a_secret_in_the_file_is_refused_and_not_shown(secret: str) -> None:
 def test_of_several_kinds_of_value_our_own_sentence_is_told() -> None:
     """A proxy may be a text, a table or a list; what is wrong with the text says more than that."""
     assert "has a password" in faults(connection={"proxy": "http://u:p@h:1"})["connection", "proxy"]
+    alone = {"url": "http://h:1", "password": "env:P"}
+    assert "no user" in faults(connection={"proxy": alone})["connection", "proxy"]
     assert "password" in faults(hosts={"a": {"connection": {"proxy": "http://u:p@h:1"}}}).popitem()[1]
 
 
@@ -57,3 +59,17 @@ def test_what_is_no_table_is_said() -> None:
     """A list of tables in the place of one, a text, a number."""
     for wrong in ([{}], "text", 1):
         assert faults(auth={"x": wrong}) == {("auth", "x"): "is not a table"}
+
+
+def test_bodies_that_are_kept_as_they_came_cannot_be_looked_into() -> None:
+    """Gzip is no JSON: each compressed answer would be told as a failure."""
+    raw = {"request": {"decompress": False}}
+    for said in ({"expect": {"json": True}}, {"paging": {"next": "jmespath:next"}}):
+        assert any("decompress" in text for text in faults(**raw, **said).values())
+        assert any("decompress" in text for text in faults(hosts={"a": raw}, **said).values())
+    assert faults(**raw, expect={"content_type": ["image/*"]}, paging={"next": "link"}) == {}
+
+
+def test_a_list_of_no_proxies_is_refused() -> None:
+    """It would mean a direct way, which has a word of its own."""
+    assert list(faults(connection={"proxy": []})) == [("connection", "proxy")]

@@ -152,6 +152,15 @@ def test_a_proxy_that_is_none_is_told_without_its_value(tmp_path: Path, monkeypa
     assert "planted-pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_proxy_and_a_socket_are_two_ways(tmp_path: Path, apart: bool) -> None:
+    """Said at once or by job and host: one of them would be passed over in silence."""
+    proxy, socket = {"proxy": "http://p.test:1"}, {"unix_socket": "/run/app.sock"}
+    said = {"hosts": {"a.test": {"connection": proxy}}} if apart else {}
+    with pytest.raises(JobError, match="has both proxy and unix_socket"):
+        given(loaded(tmp_path, connection=socket if apart else {**proxy, **socket}, **said))
+
+
 def test_what_is_not_verified_is_said_loudly(tmp_path: Path) -> None:
     """With the key that says so, each once; a host that only says other things is not blamed."""
     found = given(

@@ -848,6 +848,25 @@ async def test_a_redirect_within_one_pace_comes_to_its_end(tmp_path: Path, polit
     assert len(site.asked) == 9
 
 
+async def test_pages_share_a_pace_by_address_over_a_stop(tmp_path: Path) -> None:
+    """A run that goes on knows no address of the rows it takes up; their next pages stand in the same line anyway."""
+
+    def answer(asked: Asked) -> bytes:
+        page = int(asked.path.rpartition("/")[2])
+        return reply(headers={"Link": f'</{page + 1}>; rel="next"'} if page < 8 else {})
+
+    async with raw_site(answer, latency=0.01) as site:
+        limits = {"politeness": "ip", "per_host": 1}
+        pages = {"next": "link"}
+        loaded = pinned(site, tmp_path, dict.fromkeys((A, C), "127.0.0.1"), 1, limits=limits, paging=pages)
+        site.answer = stopping(answer, lambda: len(site.asked) == 3)
+        await run_to_be_stopped(loaded)
+        ended = await run(loaded)
+    assert ended.tally.fetched == 18
+    assert len(site.asked) == 18
+    assert site.peak() == 1
+
+
 @pytest.mark.parametrize("politeness", ["domain", "ip"])
 async def test_robots_is_asked_of_each_name_that_shares_a_pace(tmp_path: Path, politeness: str) -> None:
     """Each name has rules of its own, and the longest Crawl-delay of them holds for all."""

@@ -236,6 +236,34 @@ async def test_only_some_hosts_are_paged(tmp_path: Path) -> None:
     assert len(results.records) == 3
 
 
+# cookies
+
+
+@pytest.mark.parametrize("jar", [True, False])
+async def test_a_cookie_may_lead_back_to_the_same_url(tmp_path: Path, site: RawSite, jar: bool) -> None:
+    """Many sites set a cookie and send back to where one came from; without a jar that is a circle."""
+
+    def answer(asked: Asked) -> bytes:
+        if "seen=1" in asked.headers.get("cookie", ""):
+            return reply()
+        return reply(302, headers={"Location": asked.path, "Set-Cookie": "seen=1"})
+
+    site.answer = answer
+    results = await run(tmp_path, [{"case": "a", "url": site.url("/a")}], cookies={"jar": jar})
+    assert results.ends() == {"a": "fetched" if jar else "redirect-loop"}
+    assert len(site.asked) == (2 if jar else 1)
+
+
+async def test_a_circle_of_cookies_ends(tmp_path: Path, site: RawSite) -> None:
+    """A server that sets another one each time is followed as often as any chain."""
+    site.answer = lambda asked: reply(302, headers={"Location": "/a", "Set-Cookie": f"n={len(site.asked)}"})
+    results = await run(
+        tmp_path, [{"case": "a", "url": site.url("/a")}], cookies={"jar": True}, limits={"max_redirects": 4}
+    )
+    assert results.ends() == {"a": "too-many-redirects"}
+    assert len(site.asked) == 5
+
+
 # credentials that are refused
 
 
@@ -273,6 +301,34 @@ async def test_a_host_that_rejects_is_barred_and_others_go_on(tmp_path: Path) ->
     unsent = [record for record in bad if not record["attempts"]]
     assert all("3 times in a row" in record["error"] and "[auth.x]" in record["error"] for record in unsent)
     assert {record["started_at"] for record in unsent} == {None}
+
+
+async def test_a_row_that_is_no_request_is_told_as_such(tmp_path: Path, site: RawSite) -> None:
+    """Also when it names a host that refused the credential again and again."""
+    site.answer = lambda asked: reply(401)
+    deep: list[Any] = []
+    for _ in range(150):
+        deep = [deep]
+    rows: list[Row] = [{"url": site.url(f"/{n}")} for n in range(8)]
+    bad: list[Row] = [{"url": site.url(f"/bad{n}"), "json": deep} for n in range(8)]
+    results = await run(tmp_path, [*rows, *bad], auth=basic("127.0.0.1"), limits={"workers": 1})
+    told = [record["reason"] for record in sorted(results.records, key=lambda record: record["id"])]
+    assert told == ["auth-rejected"] * 8 + ["bad-input"] * 8
+
+
+@pytest.mark.parametrize("why", ["auth-insecure", "upload-unreadable"])
+async def test_what_is_not_sent_costs_no_time(tmp_path: Path, why: str) -> None:
+    """Rows whose credential or body is not to be had end at once whatever the rates, and count no attempt."""
+    rows: list[Row] = [{"url": f"http://a.test/{n}"} for n in range(50)]
+    said: dict[str, Any] = {"auth": basic("a.test")}
+    if why == "upload-unreadable":
+        said = {"request": {"body_file": "gone"}}
+    began = monotonic()
+    results = await run(tmp_path, rows, limits={"rate_per_host": "1/s", "rate": "5/s"}, **said)
+    assert monotonic() - began < 5
+    assert {(record["reason"], record["attempts"], record["started_at"]) for record in results.records} == {
+        (why, 0, None)
+    }
 
 
 async def test_rejections_count_in_a_row_only(tmp_path: Path, site: RawSite) -> None:

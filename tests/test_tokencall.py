@@ -112,6 +112,18 @@ async def test_an_endpoint_that_does_not_answer_is_left(tmp_path: Path, script: 
         assert task.cancelling() == 0
 
 
+@pytest.mark.parametrize("script", [silent, stalling])
+async def test_a_call_ends_also_where_nobody_looks(tmp_path: Path, script: Any) -> None:
+    """While a run ends, and in `crawler plan`, no watch is awake; the total time still holds."""
+    data = {"name": "t", "input": {"urls": ["http://a.test/"]}, "timeouts": {"total": "200ms"}}
+    watch = Watch(1.0)
+    async with peer(script) as server, Session(SETTINGS) as session, asyncio.timeout(10):
+        call = TokenCall(session, watch, Hosts(build(data, tmp_path).job).of, Routing(str, str))
+        with pytest.raises(TokenTrouble, match=r"gave no token: not finished after 0\.2 s"):
+            await call(asked(server))
+    assert not watch.transfers
+
+
 async def test_an_endpoint_that_is_not_there_is_trouble(tmp_path: Path) -> None:
     """As the wire tells it."""
     async with peer() as server:
