@@ -94,7 +94,7 @@ PEERS = {
     "pools": "connector guard wire",
     "proxytext": "urls",
     "quota": "retry",
-    "reading": "exchange receive session",
+    "reading": "exchange session",
     "receive": "session spool",
     "records": "capture stamps urls",
     "redirect": "urls",
