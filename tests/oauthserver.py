@@ -19,6 +19,7 @@ from time import monotonic
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+import pytest
 from aiohttp import web
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -171,6 +172,8 @@ class Resource:
 def node_modules(folder: Path) -> Path:
     """Where oauth2-mock-server is: CRAWLER_NODE_MODULES, else it is installed into `folder`."""
     if given := os.environ.get("CRAWLER_NODE_MODULES"):
+        if given == "none":
+            pytest.skip("npm's registry is out of reach (.ci/run)")
         return Path(given)
     command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
     done = subprocess.run([*command, "oauth2-mock-server@8.2.3"], capture_output=True, text=True, timeout=300)

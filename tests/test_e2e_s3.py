@@ -103,6 +103,8 @@ def vectors(pytestconfig: pytest.Config) -> Path:
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where s3rver is: CRAWLER_NODE_MODULES, else it is installed."""
     if given := os.environ.get("CRAWLER_NODE_MODULES"):
+        if given == "none":
+            pytest.skip("npm's registry is out of reach (.ci/run)")
         assert (Path(given) / "s3rver").is_dir(), f"there is no s3rver in CRAWLER_NODE_MODULES={given}"
         return Path(given)
     folder = tmp_path_factory.mktemp("npm")
