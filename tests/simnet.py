@@ -147,13 +147,17 @@ def worst_window(log: Iterable[Seen], rate: float, burst: int, tolerance: float 
     return worst - burst - rate * tolerance
 
 
+# Seconds: groups are committed about so often, so a kill may cost as much of what servers asked for.
+UNWRITTEN = 1.0
+
+
 def early_after(
-    log: Iterable[Seen], transit: float = 0.1, kills: Collection[float] = (), unwritten: float = 0.25
+    log: Iterable[Seen], transit: float = 0.1, kills: Collection[float] = (), unwritten: float = UNWRITTEN
 ) -> list[Seen]:
     """Requests of one host's log that began before the wait asked for by an earlier 429 was over.
 
     Those that began within `transit` seconds of that answer were on their way, or the answer was. A client that was
-    killed within `unwritten` seconds of an answer cannot know it: no disk is quicker than that for sure.
+    killed within `unwritten` seconds of an answer need not know it: that much a kill may cost, if the disk is slow.
     """
     entries = sorted(log)
     told = sorted(

@@ -125,8 +125,8 @@ def test_requests_that_crossed_the_answer_are_not_early() -> None:
 def test_who_was_killed_right_after_a_429_cannot_know_it() -> None:
     """But one that had the time to write it down must."""
     log = [seen(0, 0, status=429, wait=5), seen(1), seen(6)]
-    assert early_after(log, kills=[0.1]) == []
-    assert early_after(log, kills=[0.3]) == [log[1]]
+    assert early_after(log, kills=[0.1], unwritten=0.25) == []
+    assert early_after(log, kills=[0.3], unwritten=0.25) == [log[1]]
     assert early_after(log, kills=[-0.1]) == [log[1]]
 
 
