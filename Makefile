@@ -10,7 +10,7 @@ run: $(STAMP)
 	$(BIN)/crawler demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -23,6 +23,7 @@ e2e: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[e2e]'
+	$(BIN)/python -m pytest -m "hypothesis and not e2e" --hypothesis-profile=search
 	$(BIN)/python -m pytest -m "chaos or e2e" -s
 
 bench: $(STAMP)

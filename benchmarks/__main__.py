@@ -10,7 +10,10 @@ from importlib.metadata import version
 
 from benchmarks.table import show
 
-NAMES = ("startup", "cpu", "signing", "body", "fairness", "simnet", "longlist", "hugelist")
+NAMES = (
+    *("startup", "cpu", "signing", "body", "outputs", "crawl"),
+    *("fairness", "simnet", "longlist", "hugelist", "endless", "bigreport", "watched"),
+)
 
 
 def main() -> None:

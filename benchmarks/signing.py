@@ -24,7 +24,7 @@ from crawler.errors import ExitCode
 from crawler.grants import TokenAnswer, TokenRequest
 from crawler.jobfile import load
 from crawler.means import given
-from crawler.run import Options
+from crawler.opening import Options
 from crawler.shell import run_shown
 
 WORKERS = 64
@@ -113,7 +113,7 @@ def _job(where: Path, number: int, site: str, paths: Sequence[str], case: Case) 
 
 def _spent(job: Path) -> float:
     """Seconds of processor, in all threads, for one run from the start."""
-    loaded = load(job)
+    loaded = load(job, ["run.again=all"])
     before = time.process_time()
     code = run_shown(loaded, Options(fresh=True), log_format="text", quiet=True)
     spent = time.process_time() - before

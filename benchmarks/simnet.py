@@ -18,6 +18,7 @@ from typing import NamedTuple
 from benchmarks.site import folder
 from benchmarks.table import Line
 from tests.simnet import (
+    UNWRITTEN,
     Behaviour,
     Bound,
     Host,
@@ -192,22 +193,32 @@ def ran(where: Path, scale: Scale, order: str, kills: Sequence[float] = ()) -> R
     with SimNet(hosts, where / f"net-{name}") as server:
         command = write_job(where, name, hosts, urls(hosts, server, order), scale)
         started = time.monotonic()
-        killed_at = [_run_and_kill(command, seconds) for seconds in kills]
+        killed_at = [_run_and_kill(command, seconds, server) for seconds in kills]
         code = subprocess.run(command, timeout=scale.seconds * 10 + 60, check=False).returncode
         spent = time.monotonic() - started
     bound = lower_bound(hosts, _give_up(scale))
     return Ran(code, spent, where / "out" / name / "latest" / "records.jsonl", bound, hosts, server.log(), killed_at)
 
 
-def _run_and_kill(command: Sequence[str], seconds: float) -> float:
-    """The monotonic moment of the kill."""
+def _run_and_kill(command: Sequence[str], seconds: float, server: SimNet) -> float:
+    """The monotonic moment of the kill: sooner than told when some host has asked to be left alone, long enough ago
+    that it is written down.
+    """
     process = subprocess.Popen(command)
-    time.sleep(seconds)
+    latest = time.monotonic() + seconds
+    time.sleep(seconds / 2)
+    while not _waiting(server.waits(), time.monotonic()) and time.monotonic() < latest:
+        time.sleep(0.02)
     assert process.poll() is None, "the run was over before it could be killed"
     process.kill()
     killed_at = time.monotonic()
     process.wait(10)
     return killed_at
+
+
+def _waiting(waits: Sequence[tuple[float, float]], now: float) -> bool:
+    """Is a host to be left alone now, and for a while yet, and was that told long enough ago to be written down."""
+    return any(told + UNWRITTEN + 0.02 <= now < told + wait - 0.1 for told, wait in waits)
 
 
 def verdict(run: Ran) -> Verdict:

@@ -37,7 +37,7 @@ def write_job(where: Path, name: str, urls: Sequence[str], settings: str) -> lis
     (where / f"{name}.txt").write_text("".join(f"{url}\n" for url in urls))
     job = where / f"{name}.toml"
     job.write_text(f'name = "{name}"\n[input]\nfiles = ["{name}.txt"]\n{settings}\n')
-    return [sys.executable, "-m", "crawler", "run", str(job), "--quiet"]
+    return [sys.executable, "-m", "crawler", "run", str(job), "--quiet", "--set", "run.again=all"]
 
 
 __all__ = ["Nginx", "folder", "make_pages", "write_job"]

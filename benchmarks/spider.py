@@ -29,20 +29,22 @@ class ListSpider(scrapy.Spider):
         yield {"url": response.url, "status": response.status, "bytes": len(response.body)}
 
 
+def settings(workers: int, feed: str) -> dict[str, object]:
+    """Of all of Scrapy only what fetches; items go to `feed`."""
+    return {
+        "CONCURRENT_REQUESTS": workers,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": workers,
+        "DOWNLOAD_DELAY": 0,
+        "ROBOTSTXT_OBEY": False,
+        "COOKIES_ENABLED": False,
+        "RETRY_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
+        "LOG_ENABLED": False,
+        "FEEDS": {feed: {"format": "jsonlines"}},
+    }
+
+
 if __name__ == "__main__":
-    workers = int(sys.argv[2])
-    process = CrawlerProcess(
-        {
-            "CONCURRENT_REQUESTS": workers,
-            "CONCURRENT_REQUESTS_PER_DOMAIN": workers,
-            "DOWNLOAD_DELAY": 0,
-            "ROBOTSTXT_OBEY": False,
-            "COOKIES_ENABLED": False,
-            "RETRY_ENABLED": False,
-            "TELNETCONSOLE_ENABLED": False,
-            "LOG_ENABLED": False,
-            "FEEDS": {sys.argv[1] + ".items.jsonl": {"format": "jsonlines"}},
-        }
-    )
+    process = CrawlerProcess(settings(int(sys.argv[2]), sys.argv[1] + ".items.jsonl"))
     process.crawl(ListSpider)
     process.start()

@@ -1,6 +1,7 @@
 """crawler: a batch fetcher and crawler that never loses its place.
 
-As a library: `open` a job as a run and iterate over its records, or `fetch_all` some URLs in one call.
+As a library: `open` a job as a run and iterate over its records, `crawl` a site with a function for its pages, or
+`fetch_all` some URLs in one call.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from crawler.errors import BusyError, CrawlerError, ExitCode, JobError, StorageError
     from crawler.fetchall import Result, fetch_all
-    from crawler.library import Run, open
+    from crawler.library import Run, crawl, open
     from crawler.model import Record
+    from crawler.page import Fields, Follow, Page
 
 __version__ = "0.1.0"
 __all__ = [
     "BusyError",
     "CrawlerError",
     "ExitCode",
+    "Fields",
+    "Follow",
     "JobError",
+    "Page",
     "Record",
     "Result",
     "Run",
     "StorageError",
     "__version__",
+    "crawl",
     "fetch_all",
     "open",
 ]
@@ -32,7 +38,8 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("BusyError", "CrawlerError", "ExitCode", "JobError", "StorageError"), "crawler.errors"),
     **dict.fromkeys(("Result", "fetch_all"), "crawler.fetchall"),
-    **dict.fromkeys(("Run", "open"), "crawler.library"),
+    **dict.fromkeys(("Run", "crawl", "open"), "crawler.library"),
+    **dict.fromkeys(("Fields", "Follow", "Page"), "crawler.page"),
     "Record": "crawler.model",
 }
 

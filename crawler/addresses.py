@@ -16,7 +16,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
-from crawler.urls import BadURL, parse, printable
+from crawler.urls import BadURL, hostname, parse, printable
 
 # The first network that holds an address names it, so the narrower ones stand first.
 _IPV4 = """
@@ -80,6 +80,11 @@ def loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def in_the_open(href: str) -> bool:
+    """Does a request for a canonical URL go to another machine by plain http."""
+    return href.startswith("http://") and not loopback(hostname(href))
 
 
 def _kind(table: list[tuple[int, int, str | None]], number: int) -> str | None:

@@ -110,9 +110,13 @@ class Admission:
             del self._delays[key]
         return max(delays.values(), default=0.0)
 
+    def sitemaps(self, origin: str) -> tuple[str, ...]:
+        """The sitemaps that the robots.txt of an origin names, as far as that is known."""
+        return self._robots.sitemaps(origin) if self._robots is not None else ()
+
     def _question(self, request: Request) -> Request:
         origin = origin_of(request.url)
         ask = Request(0, robots_url(origin), request.host, attempt=self._tries.get(origin, 0) + 1)
         ask.robots = origin
-        ask.seed = request.seed  # it may go where the page may that it is asked for
+        ask.seed, ask.mirrors = request.seed, request.mirrors  # it may go where the page may that it is asked for
         return ask

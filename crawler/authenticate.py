@@ -12,13 +12,13 @@ from random import Random
 from time import time as wall_clock
 from typing import NamedTuple
 
-from crawler.addresses import loopback
+from crawler.addresses import in_the_open
 from crawler.auth.scheme import Answered, Draft, Judgement, Scheme, Signed, Step, Unsignable
 from crawler.errors import Reason
 from crawler.model import Request
 from crawler.patterns import Patterns, split_port
 from crawler.redirect import exposed
-from crawler.urls import hostname, netloc
+from crawler.urls import netloc
 
 # Rejections in a row, with no answer that was none between them, after which a host is not asked with it any more.
 _ENOUGH = 3
@@ -86,7 +86,7 @@ class Authenticator:
         if url.startswith("http://"):
             if request.seed.startswith("https://"):
                 return None  # what was asked for in private is not answered for in the open
-            if not section.allow_insecure and not loopback(hostname(url)):
+            if not section.allow_insecure and in_the_open(url):
                 return Fault(
                     Reason.AUTH_INSECURE,
                     f"the credentials of [auth.{section.name}] do not go over plain http; "

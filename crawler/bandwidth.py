@@ -23,6 +23,10 @@ class Bandwidth:
         self._of = of
         self._hosts: dict[tuple[str, float], _Cap] = {}
 
+    def change(self, job: float | None) -> None:
+        """Another cap of the whole job; a piece that waits already waits at the old one."""
+        self._job = _Cap(job) if job is not None else None
+
     async def spend(self, request: Request, size: int) -> None:
         """Wait until the answer to a request may have brought so many bytes more."""
         rate = self._of(netloc(request.url))

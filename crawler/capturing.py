@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 from crawler.capture import Capture, Head, Meaning, WebSocket, meaning_of, told
 from crawler.channel import KEY, Channel, Closed, Terms, handshake, new_key
 from crawler.errors import Reason
+from crawler.flow import Throttle
 from crawler.model import Captured, Failed, Fetched, Messages, Request
-from crawler.receive import Throttle
 from crawler.session import Answer, TransportError
 from crawler.urls import as_websocket
 from crawler.watch import Limits, Phase, Transfer

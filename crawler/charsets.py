@@ -119,6 +119,11 @@ def charset_of(content_type: str | None, start: bytes) -> str | None:
     return found or (_declared(start[:LOOKED_AT]) if kind in ("html", "xml") else None)
 
 
+def media_type(content_type: str | None) -> str:
+    """The type of a Content-Type alone, in lower case, the first where there are several; "" where there is none."""
+    return re.split("[;,]", content_type or "", maxsplit=1)[0].strip().lower()
+
+
 def decode(data: bytes, charset: str | None) -> str:
     """The text, without its byte order mark; what cannot be decoded becomes U+FFFD. None means UTF-8.
 
@@ -156,8 +161,7 @@ def label(text: str) -> str | None:
 @lru_cache(maxsize=256)
 def _said(content_type: str) -> tuple[str, str | None]:
     """What kind of text it is ("" for none), and the charset it is said to be in."""
-    essence = re.split("[;,]", content_type, maxsplit=1)[0].strip().lower()
-    kind = _kind(essence)
+    kind = _kind(media_type(content_type))
     if not kind:
         return "", None
     for name, value in _PARAMETER.findall(content_type):

@@ -10,23 +10,31 @@ A lease lives in memory alone: a row that is not settled is waiting, so a kill g
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
 import orjson
 
-from crawler.durable import EMPTY, Mark
+from crawler import historylog, runrows, shippinglog
+from crawler.durable import Mark
 from crawler.endlog import Ended, EndLog
+from crawler.entry import Sync
+from crawler.known import Known
 from crawler.model import Captured, Request
+from crawler.parcels import Counts, Delivered, Parcel, Thing, Undeliverable
 from crawler.rows import NewRow, request_from
 from crawler.rowstore import RowStore
+from crawler.runrows import RunRow
 from crawler.schema import COUNT_WAITING, begin_anew, damaged, open_db
 from crawler.states import WAITING
+from crawler.urls import hostname
 
 _LAST_ID = "INSERT INTO meta VALUES ('last_id', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)"
 _ROWS = "INSERT INTO meta VALUES ('rows', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+_REPLACE = "replace"  # in meta: see `Checkpoint.to_replace`
 # As one JSON text: see rowstore.py.
 _FAILURES = "INSERT OR REPLACE INTO failures SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)"
 
@@ -76,7 +84,12 @@ class Failure(NamedTuple):
 
 
 class Group(NamedTuple):
-    """All that one transaction vouches for. `paces` and `robots` are texts by host and by origin."""
+    """All that one transaction vouches for. `paces` and `robots` are texts by host and by origin, `states` by sink,
+    `partials` by URL: what is None is forgotten. `things` are to be uploaded, `shipped` is what came of others, and
+    what waits of the files `withdrawn` waits no longer, since they changed. `places` are what the seeds of a crawl
+    allow, `claims` the fingerprints of URLs that redirects led to; `sightings` a JSON array of what ends say of
+    their URLs, as `history.row_of` gives it.
+    """
 
     number: int
     settled: Sequence[Settled]
@@ -87,29 +100,37 @@ class Group(NamedTuple):
     tally: bytes
     elapsed: float
     captures: Sequence[Progress] = ()
+    states: Sequence[tuple[str, str]] = ()
+    partials: Sequence[tuple[str, str | None]] = ()
+    things: Sequence[Thing] = ()
+    shipped: Sequence[Delivered | Undeliverable] = ()
+    withdrawn: Sequence[str] = ()
+    places: Sequence[str] = ()
+    claims: Sequence[int] = ()
+    sightings: bytes = b""
 
 
-class RunRow(NamedTuple):
-    """One run as the checkpoint knows it; times are wall-clock seconds, `elapsed` counts seconds at work."""
+class Rejoined(NamedTuple):
+    """What a finished run that goes on has of other files than before: the marks of these by name, states of sinks, its
+    tally, and what of them is to be uploaded.
+    """
 
-    id: str
-    started: float
-    ended: float | None
-    state: str
-    exit_code: int | None
-    elapsed: float
-    tally: bytes | None
-    job: str
+    segments: Mapping[str, Mark]
+    states: Mapping[str, str]
+    tally: bytes
+    things: Sequence[Thing] = ()
 
 
 class Checkpoint:
     """The open state.db. Every method may block on the disk: call them from the one storage thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sync: Sync = Sync.COMMIT) -> None:
         self.path = path
-        self._db = open_db(path)
+        self._db = open_db(path, sync)
+        shippinglog.create(self._db)
         self._hosts: dict[str, int] = {}
         self._hosts_known = False
+        self._numbered = ("", 0)
         try:
             self._load()
         except BaseException as error:
@@ -139,14 +160,18 @@ class Checkpoint:
     # -- runs ---------------------------------------------------------------------------------------------------------
 
     def last_run(self) -> RunRow | None:
-        """The run begun last, finished or not; the clock may have been set back since."""
-        row = self._db.execute(
-            "SELECT id, started, ended, state, exit_code, elapsed, tally, job FROM runs ORDER BY n DESC LIMIT 1"
-        ).fetchone()
-        return RunRow(*row) if row else None
+        """The run begun last, finished or not."""
+        return runrows.last_run(self._db)
+
+    def finished_before(self, run: str) -> RunRow | None:
+        """The last finished run before this one."""
+        return runrows.finished_before(self._db, run)
 
     def begin_run(self, run: str, started: float, job: str) -> None:
-        """Start a new run with nothing known but hosts and robots.txt: the requests of the run before are forgotten."""
+        """Start a new run with nothing known but hosts, robots.txt and the history of URLs: the requests of the run
+        before are forgotten.
+        """
+        self.fold()
         self._begin()
         begin_anew(self._db)
         self._db.execute("DELETE FROM hosts WHERE pace IS NULL")
@@ -156,16 +181,39 @@ class Checkpoint:
         self._load()
         self._hosts_known = False
 
-    def begin_retry(self, run: str, started: float, job: str, again: Sequence[Failure]) -> None:
-        """Start a new run of these failures alone; what else was settled stays settled, and is not of this run."""
+    def rejoin(self, run: str, job: str, again: Mapping[int, str], now: Rejoined) -> None:
+        """The finished run goes on, by today's job, with what failed of it: `again` are ids and their hosts.
+
+        One transaction, durable when this returns whatever the job says of that. It vouches for files that are still
+        to be put in their places: see `to_replace`. Nothing else may be uncommitted. Raises sqlite3.Error.
+        """
+        db = self._db
+        (synchronous,) = db.execute("PRAGMA synchronous").fetchone()
+        db.execute("PRAGMA synchronous = FULL")  # the files are moved only when there is no way back
         self._begin()
-        ids = self._host_ids(failure.host for failure in again)
-        self._ends.wait_again((ids[failure.host], failure.id) for failure in again)
-        self._db.execute(
-            "DELETE FROM failures WHERE id IN (SELECT value FROM json_each(?))", (_json([f.id for f in again]),)
-        )
-        self._db.execute("DELETE FROM segments")
-        self._add_run(run, started, job)
+        ids = self._host_ids(again.values())
+        self._ends.wait_again((ids[host], id) for id, host in again.items())
+        db.execute("DELETE FROM failures WHERE id IN (SELECT value FROM json_each(?))", (_json(list(again)),))
+        marks = [(name, *mark) for name, mark in now.segments.items()]
+        db.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?)", marks)
+        db.executemany("INSERT OR REPLACE INTO sinks VALUES (?, ?)", now.states.items())
+        shippinglog.withdraw(db, run, list(now.segments))
+        shippinglog.add(db, run, now.things)
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_REPLACE, _json(list(now.segments))))
+        said = "state = 'running', ended = NULL, exit_code = NULL"
+        db.execute(f"UPDATE runs SET {said}, job = ?, tally = ? WHERE id = ?", (job, now.tally, run))
+        db.execute("COMMIT")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+
+    def to_replace(self) -> list[str]:
+        """Files that the checkpoint vouches for and that are still to be put in their places."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_REPLACE,)).fetchone()
+        names: list[str] = orjson.loads(row[0]) if row else []
+        return names
+
+    def replaced(self) -> None:
+        """They are there."""
+        self._db.execute("DELETE FROM meta WHERE key = ?", (_REPLACE,))
 
     def _add_run(self, run: str, started: float, job: str) -> None:
         self._db.execute("DELETE FROM meta WHERE key = 'group'")
@@ -185,15 +233,42 @@ class Checkpoint:
         )
         self._db.execute("COMMIT")
 
+    def number(self, run: str) -> int:
+        """The number of a run; 0 where there is none."""
+        if self._numbered[0] != run:
+            row = self._db.execute("SELECT n FROM runs WHERE id = ?", (run,)).fetchone()
+            self._numbered = run, row[0] if row else 0
+        return self._numbered[1]
+
+    def run_states(self) -> list[tuple[int, str, str]]:
+        """Number, id and state of every run."""
+        return self._db.execute("SELECT n, id, state FROM runs").fetchall()
+
     @property
     def group(self) -> int:
         """Number of the last committed group; 0 before the first."""
         return self._meta("group")
 
-    def segment(self, name: str) -> Mark:
-        """The committed state of an append-only output."""
-        row = self._db.execute("SELECT length, tail FROM segments WHERE name = ?", (name,)).fetchone()
-        return Mark(*row) if row else EMPTY
+    def marks(self) -> dict[str, Mark]:
+        """The committed state of every file of the run that is no body, by its path relative to the run's folder."""
+        rows = self._db.execute("SELECT name, length, tail, closed FROM segments")
+        return {name: Mark(length, tail, bool(closed)) for name, length, tail, closed in rows}
+
+    def sink_states(self) -> dict[str, str]:
+        """What each sink must know to go on, by its name."""
+        return dict(self._db.execute("SELECT name, state FROM sinks"))
+
+    def to_ship(self, after: int, limit: int) -> list[Parcel]:
+        """Files of this run and of those before that wait for their upload, from behind a number."""
+        return shippinglog.waiting(self._db, after, limit)
+
+    def shipped(self, run: str) -> Counts:
+        """How far the uploads of a run are; what waits is of all runs."""
+        return shippinglog.counts(self._db, run)
+
+    def partials(self) -> dict[str, str]:
+        """Bodies that came in part, by URL."""
+        return dict(self._db.execute("SELECT url, state FROM partials"))
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -222,12 +297,30 @@ class Checkpoint:
             ids = self._host_ids(name for name, _ in group.paces)
             db.executemany("UPDATE hosts SET pace = ? WHERE id = ?", [(text, ids[name]) for name, text in group.paces])
         db.executemany("INSERT OR REPLACE INTO robots VALUES (?, ?)", group.robots)
-        db.executemany(
-            "INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", [(name, *mark) for name, mark in group.segments]
-        )
+        self._keep_outputs(group)
+        self._keep_crawl(group)
+        historylog.append(db, self.number(run), group.sightings)
+        shippinglog.withdraw(db, run, group.withdrawn)
+        shippinglog.add(db, run, group.things)
+        shippinglog.settle(db, group.shipped)
         db.execute("INSERT OR REPLACE INTO meta VALUES ('group', ?)", (group.number,))
         db.execute("UPDATE runs SET tally = ?, elapsed = ? WHERE id = ?", (group.tally, group.elapsed, run))
         db.execute("COMMIT")
+
+    def _keep_crawl(self, group: Group) -> None:
+        if group.places or group.claims:
+            self._db.executemany("INSERT OR IGNORE INTO places VALUES (?)", [(place,) for place in group.places])
+            self._db.executemany("INSERT OR IGNORE INTO claims VALUES (?)", [(print_,) for print_ in group.claims])
+
+    def _keep_outputs(self, group: Group) -> None:
+        """What the outputs hold from now on; a segment that is forgotten has the mark of an empty one."""
+        db = self._db
+        marks = [(name, *mark) for name, mark in group.segments]
+        db.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?)", marks)
+        db.executemany("INSERT OR REPLACE INTO sinks VALUES (?, ?)", group.states)
+        kept = [(url, state) for url, state in group.partials if state is not None]
+        db.executemany("DELETE FROM partials WHERE url = ?", [(url,) for url, state in group.partials if state is None])
+        db.executemany("INSERT OR REPLACE INTO partials VALUES (?, ?)", kept)
 
     def _settle(self, settled: Sequence[Settled]) -> None:
         ids = self._host_ids(item.home for item in settled)
@@ -249,6 +342,40 @@ class Checkpoint:
             self._db.execute("ROLLBACK")
         self._hosts_known = False  # hosts made in that transaction are gone
         self._load()
+
+    # -- what is known of URLs ----------------------------------------------------------------------------------------
+
+    def fold(self) -> None:
+        """Bring what runs saw of URLs to where it is looked up; nothing may be uncommitted."""
+        for _ in historylog.fold(self._db):
+            pass
+
+    def forget_unseen(self, run: str) -> int:
+        """Forget the URLs that a run, which is over, did not see; how many those are."""
+        return historylog.forget_unseen(self._db, self.number(run))
+
+    def forget_run(self, run: str) -> None:
+        """Its folder is gone."""
+        self._begin()
+        self._db.execute("DELETE FROM runs WHERE id = ?", (run,))
+        self._db.execute("COMMIT")
+
+    @property
+    def knows_any(self) -> bool:
+        """Is anything known of any URL."""
+        return not historylog.is_empty(self._db)
+
+    def known(self, print_: int) -> Known | None:
+        """What is known of a fingerprint, as it was when the run began."""
+        return historylog.known_of(self._db, print_)
+
+    def known_prints(self) -> Iterator[list[int]]:
+        """The fingerprints of all that is known, some thousands at a time."""
+        return historylog.prints(self._db)
+
+    def holders(self) -> set[int]:
+        """The numbers of the runs whose folders hold what was last fetched of some URL."""
+        return historylog.holders(self._db)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -280,9 +407,10 @@ class Checkpoint:
         if len(rows) < min(limit, known):
             raise damaged(self.path, f"of {known} requests of {host} only {len(rows)} are there")
         found = []
-        for number, url, more in rows:
+        for number, url, more, print_ in rows:
             attempt, due = self._retries.get(number, (1, 0.0)) if self._retries else (1, 0.0)
             request = self._request(host, number, attempt, url, more)
+            request.fingerprint = print_ if isinstance(print_, int) else 0
             if self._captures:
                 request.captured = self._captures.get(number)
             found.append((request, due))
@@ -304,7 +432,7 @@ class Checkpoint:
         return self._meta("last_id")
 
     def failures(self) -> Iterator[Failure]:
-        """What failed in this run, or in the runs whose failures it made again. Raises StorageError."""
+        """What failed in this run, and was not made again. Raises StorageError."""
         names = {key: name for name, key in self._known_hosts().items()}
         for id, host, reason, at in self._db.execute("SELECT id, host, reason, at FROM failures ORDER BY id"):
             if host not in names:
@@ -319,6 +447,20 @@ class Checkpoint:
     def fingerprints(self) -> Iterator[list[int]]:
         """The fingerprints of every request of this run, some thousands at a time."""
         return self._rows.fingerprints()
+
+    def places(self) -> list[str]:
+        """What the seeds of a crawl allow, as they were committed."""
+        return [place for (place,) in self._db.execute("SELECT place FROM places")]
+
+    def claims(self) -> list[int]:
+        """Fingerprints of the URLs that redirects led to."""
+        return [print_ for (print_,) in self._db.execute("SELECT fingerprint FROM claims")]
+
+    def pages_by_host(self, *, shared: bool = False) -> dict[str, int]:
+        """Requests of this run by host, ended or not; reads all keys, or all URLs where hosts have `shared` keys."""
+        if shared:
+            return Counter(map(hostname, self._rows.urls()))
+        return self._rows.counts({key: name for name, key in self._known_hosts().items()})
 
     def forget_sources(self) -> None:
         """The inputs changed: they will be read again from their start."""

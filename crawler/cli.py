@@ -7,19 +7,30 @@ its exit code that of `errors.ExitCode`. Heavy modules are imported inside the c
 
 from __future__ import annotations
 
+import gc
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from crawler import __version__
+from crawler.controlcommand import pause, resume, set_, stop
+from crawler.croncommand import cron
+from crawler.diffcommand import diff
 from crawler.errors import CrawlerError, ExitCode, JobError
+from crawler.exportcommand import export
+from crawler.interrupts import interruptible
+from crawler.monitorcommand import monitor
+from crawler.reportcommand import report
 
 if TYPE_CHECKING:
     from crawler.jobfile import LoadedJob
     from crawler.picking import Picked
+    from crawler.shell import Over
 
 _SET = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a key: --set limits.rate=5/s")
 _LOG_FORMAT = click.option(
@@ -57,20 +68,39 @@ def cli() -> None:
 @cli.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @click.option("--fresh", is_flag=True, help="Begin a new run even when the last one is unfinished.")
+@click.option(
+    "--if-running", type=click.Choice(["skip", "wait", "fail"]), help="Where another start of the job is at work."
+)
+@click.option("--max-time", metavar="TIME", help="Stop after so long, to go on with the next start: 50m")
 @_SET
 @_LOG_FORMAT
 @_QUIET
-def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, quiet: bool) -> None:
+def run(
+    jobs: Sequence[str],
+    fresh: bool,
+    if_running: str | None,
+    max_time: str | None,
+    sets: Sequence[str],
+    log_format: str,
+    quiet: bool,
+) -> None:
     """Run jobs, or resume those that are unfinished."""
+    gc.disable()  # until the first is at work: what start-up makes lives for ever, and to look through it costs a tenth
     from crawler.jobfile import load
 
-    worst = ExitCode.OK
-    for loaded in [load(Path(job), sets) for job in jobs]:
-        code = _run(loaded, fresh=fresh, log_format=log_format, quiet=quiet)
-        worst = max(worst, code)
-        if code == ExitCode.STOPPED:
+    if if_running is not None:
+        sets = [*sets, f"run.if_running={if_running}"]
+    if max_time is not None:
+        sets = [*sets, f"run.max_time={max_time}"]
+    codes = []
+    for job, loaded in [(job, load(Path(job), sets)) for job in jobs]:
+        source = shlex.join([str(Path(job).absolute()), *(word for text in sets for word in ("--set", text))])
+        over = _run(loaded, fresh=fresh, log_format=log_format, quiet=quiet, source=source)
+        codes.append(over.code)
+        if over.interrupted:
             break
-    sys.exit(worst)
+    # That one of several was at work already is said where nothing worse is to be said of the others.
+    sys.exit(max(code for code in codes if code != ExitCode.BUSY or set(codes) <= {ExitCode.OK, ExitCode.BUSY}))
 
 
 @cli.command()
@@ -119,7 +149,10 @@ def run(jobs: Sequence[str], fresh: bool, sets: Sequence[str], log_format: str, 
 @click.option("--max-body", metavar="SIZE", help="Largest body: 1GiB")
 @click.option("--timeout", metavar="TIME", help="Longest time for one request: 5m")
 @click.option("--attempts", type=int, help="Attempts for each request.")
-@click.option("--bodies", type=click.Choice(["files", "none"]), help="Keep bodies as files, or only their digests.")
+@click.option("--records", multiple=True, type=click.Choice(["jsonl", "csv", "parquet"]), help="Form of the records.")
+@click.option(
+    "--bodies", multiple=True, type=click.Choice(["files", "warc", "tar", "inline", "none"]), help="Form of the bodies."
+)
 @click.option("--layout", help="Names of body files: hash, mirror, or a template such as {host}/{stem}{ext}.")
 @click.option("--save-job", metavar="FILE", help="Write the job down instead of running it.")
 @_SET
@@ -141,7 +174,7 @@ def fetch(fresh: bool, log_format: str, quiet: bool, save_job: str | None, **fla
         target.write_text(dumps(loaded.job), encoding="utf-8")
         click.echo(f"wrote {target}; run it with: crawler run {target}", err=True)
         return
-    sys.exit(_run(loaded, fresh=fresh, log_format=log_format, quiet=quiet))
+    sys.exit(_run(loaded, fresh=fresh, log_format=log_format, quiet=quiet).code)
 
 
 @cli.command()
@@ -168,6 +201,7 @@ def init(name: str, force: bool) -> None:
 @_SET
 def check(job: str, url: str | None, sets: Sequence[str]) -> None:
     """Validate a job file and its inputs; print the effective job."""
+    from crawler.crawling import functions_of
     from crawler.jobfile import load
     from crawler.jobtext import dumps, effective
     from crawler.parts import keys_of, sources_of
@@ -183,6 +217,7 @@ def check(job: str, url: str | None, sets: Sequence[str]) -> None:
             raise JobError(f"--for: {error}") from None
         return
     preflight(sources_of(loaded))
+    functions_of(loaded)
     click.echo(dumps(loaded.job), nl=False)
 
 
@@ -231,9 +266,10 @@ def status(job: str, as_json: bool, sets: Sequence[str]) -> None:
 def retry(
     job: str, sets: Sequence[str], log_format: str, quiet: bool, older: str | None, **wanted: tuple[str, ...]
 ) -> None:
-    """Fetch again what failed in the last run, as a run of its own.
+    """Fetch again what failed in the last run, as part of it.
 
-    Without options all that failed. Several options of one kind widen the choice, those of other kinds narrow it.
+    The results join that run; what succeeded is left alone. Without options all that failed. Several options of one
+    kind widen the choice, those of other kinds narrow it.
 
     \b
       crawler retry myjob.toml --reason host-dead --reason 'connect-*'
@@ -246,7 +282,7 @@ def retry(
         picked = Picked(older=parse_duration(older) if older is not None else None, **wanted)
     except ValueError as error:
         raise JobError(str(error)) from None
-    sys.exit(_run(load(Path(job), sets, inputs=False), again=picked, log_format=log_format, quiet=quiet))
+    sys.exit(_run(load(Path(job), sets, inputs=False), again=picked, log_format=log_format, quiet=quiet).code)
 
 
 @cli.command()
@@ -266,7 +302,7 @@ def demo(serve: bool, port: int, log_format: str, quiet: bool) -> None:
         if not quiet:
             click.echo(f"demo site on {site.url}", err=True)
         loaded = load(quickstart(), [f"request.base_url={site.url}"])
-        sys.exit(_run(loaded, fresh=True, log_format=log_format, quiet=quiet))
+        sys.exit(_run(loaded, fresh=True, log_format=log_format, quiet=quiet).code)
 
 
 def quickstart() -> Path:
@@ -286,6 +322,33 @@ def schema() -> None:
 
 
 @cli.command()
+@click.argument("job", metavar="JOB")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@_SET
+def verify(job: str, as_json: bool, sets: Sequence[str]) -> None:
+    """Read the last run again: all is there as committed.
+
+    Every record, body and archive; the exit code is 1 where something is wrong.
+    """
+    from crawler.jobfile import load
+    from crawler.verify import Verifier, told
+
+    verifier = Verifier(load(Path(job), sets, inputs=False).job)
+    for line in told(verifier, as_json=as_json):
+        click.echo(line)
+    sys.exit(ExitCode.FAILED if verifier.found else ExitCode.OK)
+
+
+cli.add_command(export)
+cli.add_command(report)
+cli.add_command(diff)
+cli.add_command(monitor)
+cli.add_command(cron)
+for command in (pause, resume, stop, set_):
+    cli.add_command(command)
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print a shell's completion script.
@@ -300,17 +363,24 @@ def completion(shell: str) -> None:
 
 
 def _run(
-    loaded: LoadedJob, *, log_format: str, quiet: bool, fresh: bool = False, again: Picked | None = None
-) -> ExitCode:
-    from crawler.run import Options
+    loaded: LoadedJob,
+    *,
+    log_format: str,
+    quiet: bool,
+    fresh: bool = False,
+    again: Picked | None = None,
+    source: str | None = None,
+) -> Over:
+    from crawler.opening import Options
     from crawler.shell import run_shown
 
-    return run_shown(loaded, Options(fresh=fresh, again=again), log_format=log_format, quiet=quiet)
+    return run_shown(loaded, Options(fresh=fresh, again=again), log_format=log_format, quiet=quiet, source=source)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: every CrawlerError becomes its sentence on stderr and its exit code."""
-    _guarded(lambda: cli.main(args=arguments, prog_name="crawler", standalone_mode=False))
+    with interruptible():
+        _guarded(lambda: cli.main(args=arguments, prog_name="crawler", standalone_mode=False))
 
 
 def _guarded(command: Callable[[], object]) -> None:
@@ -322,13 +392,16 @@ def _guarded(command: Callable[[], object]) -> None:
         error.show()
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
+        # Where it was raised within an exec() of a text (namedtuple has one) Python would end by SIGINT all the same,
+        # unless another one, that ends well, comes behind it.
+        exec("")
         sys.exit(ExitCode.STOPPED)
     except JobError as error:
         for problem in error.problems:
-            click.echo(f"crawler: {_masked(problem)}", err=True)
+            _complain(f"crawler: {_masked(problem)}")
         sys.exit(error.code)
     except CrawlerError as error:
-        click.echo(f"crawler: {_masked(str(error))}", err=True)
+        _complain(f"crawler: {_masked(str(error))}")
         sys.exit(error.code)
     except BrokenPipeError:
         # Whoever read our stdout has seen enough (head, less).
@@ -337,8 +410,20 @@ def _guarded(command: Callable[[], object]) -> None:
     except Exception:
         from traceback import format_exc
 
-        click.echo(_masked(format_exc()), err=True)
+        from crawler.interrupts import interrupted
+
+        if interrupted():  # whatever it hit, an event loop that was just made, say, fails in its own way
+            sys.exit(ExitCode.STOPPED)
+        _complain(_masked(format_exc()))
         sys.exit(ExitCode.BUG)
+    finally:
+        gc.enable()
+
+
+def _complain(text: str) -> None:
+    """On stderr, which may itself stand on the disk that is full: the exit code counts all the same."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _masked(text: str) -> str:

@@ -19,7 +19,9 @@ def headers_for(request: Request, job: Mapping[str, str], host: Mapping[str, str
     if not (row or host or request.foreign):
         return {**job, "X-Request-ID": request_id}
     if request.foreign:
-        job, row = harmless(job), harmless(row or {})
+        job = harmless(job)
+        if not request.depth or request.hops:  # else a function of the user's said it for this very URL
+            row = harmless(row or {})
         host = harmless(host) if exposed(request.url, request.seed) else host
     return merged(job, host, row or {}, {"X-Request-ID": request_id})
 

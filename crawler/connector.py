@@ -11,6 +11,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from crawler.wirefaults import WrongCertificate
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
-    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.client_reqrep import ClientRequest, ConnectionKey
     from aiohttp.tracing import Trace
 
 
@@ -55,7 +56,14 @@ class _Resolver(AbstractResolver):
 class Connector(aiohttp.TCPConnector):
     """Times new connections without aiohttp's TraceConfig, which costs 30-50 us a request."""
 
-    def __init__(self, route: Route, guard: Guard, connections: int, keepalive: float) -> None:
+    def __init__(
+        self,
+        route: Route,
+        guard: Guard,
+        connections: int,
+        keepalive: float,
+        make_room: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(
             limit=connections,
             limit_per_host=0,  # the frontier counts per host; a second count could only disagree
@@ -67,6 +75,7 @@ class Connector(aiohttp.TCPConnector):
             local_addr=(route.local_address, 0) if route.local_address else None,
         )
         self._route = route
+        self._make_room = make_room
         self._protocol = partial(ResponseHandler, loop=self._loop)
         self._tunnel = Tunnel(route, guard) if route.proxy is not None and route.unix_socket is None else None
 
@@ -74,6 +83,24 @@ class Connector(aiohttp.TCPConnector):
     def busy(self) -> bool:
         """Is a connection in use, made or waited for."""
         return bool(self._acquired or self._waiters)
+
+    @property
+    def idle(self) -> int:
+        """Connections that are kept for another use."""
+        return sum(map(len, self._conns.values()))
+
+    def unused(self) -> Iterator[tuple[float, Callable[[], None]]]:
+        """Each of these: since when it is idle, and how to close it."""
+        for key, kept in self._conns.items():
+            for protocol, since in kept:
+                yield since, partial(self._close_unused, key, protocol, since)
+
+    def _close_unused(self, key: ConnectionKey, protocol: ResponseHandler, since: float) -> None:
+        kept = self._conns[key]
+        kept.remove((protocol, since))
+        if not kept:
+            del self._conns[key]
+        protocol.close()
 
     async def connect(
         self,
@@ -103,6 +130,7 @@ class Connector(aiohttp.TCPConnector):
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> ResponseHandler:
         current.get().fresh = True
+        self._make_room()
         route = self._route
         if self._tunnel is not None:
             protocol = await self._tunnel.open(self._protocol, req.host, req.port or 0, req.is_ssl())

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from crawler import jobauth
-from crawler.addresses import loopback
+from crawler.addresses import in_the_open
 from crawler.auth.apikey import ApiKey
 from crawler.auth.basic import Basic
 from crawler.auth.bearer import Bearer
@@ -36,7 +36,6 @@ from crawler.job import Job
 from crawler.masking import Mask
 from crawler.secretrefs import is_reference
 from crawler.tokens import TokenKeeper
-from crawler.urls import hostname
 
 Renew = Callable[[], Awaitable[Fault | None]]
 Ask = Callable[[TokenRequest], Awaitable[TokenAnswer]]
@@ -109,7 +108,7 @@ class Credentials:
 
     def _oauth2(self, name: str, said: jobauth.OAuth2Auth) -> OAuth2:
         secret, refresh, url = said.client_secret, said.refresh_token, said.token_url
-        if url.startswith("http://") and not said.allow_insecure and not loopback(hostname(url)):
+        if not said.allow_insecure and in_the_open(url):
             raise ValueError(
                 "token_url is plain http, and the secret would go there in the open; "
                 "use https, or say allow_insecure = true"

@@ -21,10 +21,14 @@ _TAIL = 4096  # bytes whose digest vouches that nobody else wrote into a segment
 
 
 class Mark(NamedTuple):
-    """What the checkpoint vouches for: the first `length` bytes of a segment, whose last ones hash to `tail`."""
+    """What the checkpoint vouches for: the first `length` bytes of a segment, whose last ones hash to `tail`.
+
+    Nothing is added to one that is `closed`.
+    """
 
     length: int
     tail: str
+    closed: bool = False
 
 
 EMPTY = Mark(0, sha256(b"").hexdigest())
@@ -60,8 +64,10 @@ class Segment:
         return Mark(self.length, sha256(self._tail).hexdigest())
 
     def close(self) -> None:
-        """Close the file; nothing is synced."""
-        os.close(self._fd)
+        """Close the file; nothing is synced. A second time does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def open_segment(path: Path, mark: Mark) -> tuple[Segment, int]:
@@ -94,12 +100,25 @@ def _check(path: Path, fd: int, mark: Mark) -> tuple[bytes, int]:
     size = status.st_size
     if size < mark.length:
         raise StorageError(f"{path}: has {size} bytes, the checkpoint vouches for {mark.length}: somebody cut it")
-    tail = os.pread(fd, min(_TAIL, mark.length), max(0, mark.length - _TAIL))
+    tail = _tail(fd, mark.length)
     if sha256(tail).hexdigest() != mark.tail:
         raise StorageError(
             f"{path}: its bytes before {mark.length} are not those that were written: somebody edited it"
         )
     return tail, size - mark.length
+
+
+def tail_of(path: Path, length: int) -> str:
+    """The `tail` that a Mark of so many bytes would have. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        return sha256(_tail(fd, length)).hexdigest()
+    finally:
+        os.close(fd)
+
+
+def _tail(fd: int, length: int) -> bytes:
+    return os.pread(fd, min(_TAIL, length), max(0, length - _TAIL))
 
 
 def make_folder(path: Path) -> None:

@@ -50,6 +50,12 @@ class BusyError(CrawlerError):
     code = ExitCode.BUSY
 
 
+class Interrupted(CrawlerError):
+    """A signal came while a start waited for its turn; nothing was begun."""
+
+    code = ExitCode.STOPPED
+
+
 class NothingToDo(CrawlerError):
     """What was asked for is done already; said, and no fault."""
 
@@ -88,10 +94,13 @@ class Reason(Enum):
     UPLOAD_UNREADABLE = "upload-unreadable"  # a file to be sent is gone, or changed while it was sent
     WEBSOCKET_CLOSED = "websocket-closed"  # before all that was wanted had come
     TRUNCATED = "truncated"
+    BAD_RANGE = "bad-range"  # a part of a body that was not asked for
     BAD_RESPONSE = "bad-response"
     BAD_ENCODING = "bad-encoding"
     TOO_LARGE = "too-large"
     DIGEST_MISMATCH = "digest-mismatch"
+    SIZE_MISMATCH = "size-mismatch"  # not the `size` of its row
+    BAD_CONTENT = "bad-content"  # a file whose end is not there (expect.verify_format)
     REDIRECT_LOOP = "redirect-loop"
     TOO_MANY_REDIRECTS = "too-many-redirects"
     BAD_REDIRECT = "bad-redirect"
@@ -102,6 +111,11 @@ class Reason(Enum):
     HOST_DEAD = "host-dead"  # given up after [breaker] give_up; never sent, or not again
     ROBOTS = "robots"  # its robots.txt disallows it
     ROBOTS_UNREACHABLE = "robots-unreachable"  # RFC 9309 2.3.1.4: then nothing is allowed
+    OUT_OF_SCOPE = "out-of-scope"  # a redirect of a crawl left its scope
+    KNOWN = "known"  # a redirect of a crawl led to what it fetches anyway
+    EXTRACT_FAILED = "extract-failed"  # a function of [extract] raised
+    MISSING_FIELD = "missing-field"  # a page without a field that it must have
+    NOT_DUE = "not-due"  # known, and by run.again or its own word not worth asking for yet
     REMOVED = "removed"  # its row left the input list before it was fetched
     INTERNAL = "internal"
 
@@ -153,10 +167,13 @@ POLICY: dict[Reason, Policy] = {
     Reason.UPLOAD_UNREADABLE: _NEVER,
     Reason.WEBSOCKET_CLOSED: _AGAIN_NOT_THE_HOST,
     Reason.TRUNCATED: _AGAIN_NOT_THE_HOST,
+    Reason.BAD_RANGE: _ONCE_MORE,
     Reason.BAD_RESPONSE: _NEVER,
     Reason.BAD_ENCODING: _ONCE_MORE,
     Reason.TOO_LARGE: _NEVER,
     Reason.DIGEST_MISMATCH: _ONCE_MORE,
+    Reason.SIZE_MISMATCH: _ONCE_MORE,
+    Reason.BAD_CONTENT: _ONCE_MORE,
     Reason.REDIRECT_LOOP: _NEVER,
     Reason.TOO_MANY_REDIRECTS: _NEVER,
     Reason.BAD_REDIRECT: _NEVER,
@@ -167,6 +184,11 @@ POLICY: dict[Reason, Policy] = {
     Reason.HOST_DEAD: _NEVER,
     Reason.ROBOTS: _NEVER,
     Reason.ROBOTS_UNREACHABLE: _NEVER,
+    Reason.OUT_OF_SCOPE: _NEVER,
+    Reason.KNOWN: _NEVER,
+    Reason.EXTRACT_FAILED: _NEVER,
+    Reason.MISSING_FIELD: _NEVER,
+    Reason.NOT_DUE: _NEVER,
     Reason.REMOVED: _NEVER,
     Reason.INTERNAL: _NEVER,
 }

@@ -86,7 +86,8 @@ class Exchange:
     def _identified(self) -> bool:
         """May a hop at another origin learn by our certificate who we are: another host only where it is named."""
         url, seed = self._request.url, self._request.seed
-        return not exposed(url, seed) and (self._host.certified or hostname(url) == hostname(seed))
+        named = hostname(url) == hostname(seed) and not self._request.depth  # a page may have led to its own seed
+        return not exposed(url, seed) and (self._host.certified or named)
 
     async def _signed(self, message: Message) -> Message:
         """The message with its body, and with the credential that is bound to its host."""

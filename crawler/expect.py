@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from crawler.charsets import LOOKED_AT, charset_of, decode, parsed_json
+from crawler.charsets import LOOKED_AT, charset_of, decode, media_type, parsed_json
 from crawler.units import Size, render_size
 from crawler.urls import printable
 
@@ -59,7 +59,8 @@ MediaRange = Annotated[str, AfterValidator(_media_range)]
 
 class Expect(BaseModel):
     """What is expected of each success. `content_type`: any of these; `contains` and `not_contains` with upper and
-    lower case as written; `min_size` in bytes, after decoding.
+    lower case as written; `min_size` in bytes, after decoding. `verify_format`: of a body that is a file of a kind that
+    `formats` knows, whatever its Content-Type, the end must be there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -69,6 +70,7 @@ class Expect(BaseModel):
     min_size: Size = Field(0, ge=0)
     contains: str | None = Field(None, min_length=1, max_length=10_000)
     not_contains: str | None = Field(None, min_length=1, max_length=10_000)
+    verify_format: bool = False
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Expect:
@@ -85,7 +87,7 @@ class Expect(BaseModel):
         """Why an answer with this Content-Type is not the expected one, in a sentence; None where it may be."""
         if not self.content_type:
             return None
-        essence = re.split("[;,]", content_type or "", maxsplit=1)[0].strip().lower()
+        essence = media_type(content_type)
         if any(fnmatchcase(essence, glob) for glob in self.content_type):
             return None
         found = f"Content-Type is {printable(essence, 100)}" if essence else "there is no Content-Type"

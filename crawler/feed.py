@@ -93,10 +93,26 @@ def _request(row: Row, number: int, url: Url, defaults: Defaults) -> tuple[Reque
         headers=_headers(row, said, None if said.typed else content_type),
         body=body,
         filename=row.filename,
-        sha256=row.sha256,
+        promised=row.promised,
         input=row.input,
     )
+    if row.mirrors:
+        request.mirrors = _mirrors(row.mirrors, request, defaults.base_url)
     return request, fingerprint(request.method, url.href, body)
+
+
+def _mirrors(mirrors: tuple[str, ...], request: Request, base_url: str | None) -> tuple[str, ...]:
+    """The canonical URLs of mirrors; no parameters are added, since these may be secrets of the URL's own host.
+
+    Raises BadURL.
+    """
+    if request.method not in ("GET", "HEAD") or request.body is not None:
+        raise BadURL(f"mirrors are of a body that is asked for by GET or HEAD, not by {request.method}")
+    try:
+        found = [parse(mirror, base=base_url).href for mirror in mirrors]
+    except BadURL as error:
+        raise BadURL(f"mirrors: {error}") from error
+    return tuple(href for href in dict.fromkeys(found) if href != request.url)
 
 
 def _capture(row: Row, http: str, number: int, defaults: Defaults) -> tuple[Request, int]:
@@ -105,6 +121,8 @@ def _capture(row: Row, http: str, number: int, defaults: Defaults) -> tuple[Requ
         said is not None for said in (row.json, row.form, row.multipart, row.body, row.body_file)
     ):
         return _bad(row, number, row.url, "a WebSocket has no method and no body; its messages stand in 'send'")
+    if row.mirrors:
+        return _bad(row, number, row.url, "a WebSocket has no mirrors")
     if _deeper(row.input, _DEEPEST):
         return _bad(row._replace(input=None), number, row.url, _TOO_DEEP)
     try:

@@ -36,6 +36,7 @@ _KEYS = {
     "timeout": "timeouts.total",
     "attempts": "retry.attempts",
     "proxy": "connection.proxy",
+    "records": "output.records",
     "bodies": "output.bodies",
     "layout": "output.layout",
     "out": "output.dir",
@@ -60,8 +61,9 @@ def job_from(flags: Mapping[str, Any]) -> LoadedJob:
     if files:
         _put(data, "input.files", files)
     for flag, key in _KEYS.items():
-        if flags.get(flag) is not None:
-            _put(data, key, flags[flag])
+        value = flags.get(flag)
+        if value not in (None, ()):
+            _put(data, key, list(value) if isinstance(value, tuple) else value)
     for flag, key in _PATHS.items():
         if flags.get(flag) is not None:
             _put(data, key, _absolute(flags[flag]))

@@ -1,22 +1,22 @@
 """The folder of a job: its lock, its state, its runs.
 
-Does: name and make the places of DESIGN's disk layout, hold the lock. Must not know what is written there.
+Does: name and make the places of DESIGN's disk layout. Must not know what is written there.
 Invariant: one process at a time holds a job's lock; the kernel gives it back when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
-
 from crawler.durable import make_folder, sync_folder
-from crawler.errors import BusyError, StorageError
+from crawler.errors import StorageError
+from crawler.joblock import JobLock
+
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class JobFolder:
@@ -25,8 +25,9 @@ class JobFolder:
     def __init__(self, output: Path, job: str) -> None:
         self.path = output / job
         self.state = self.path / "state.db"
-        self._lock_path = self.path / "lock"
-        self._lock: int | None = None
+        self.parts = self.path / "parts"  # bodies on their way in
+        self.store = self.path / "store"  # each content once
+        self._lock = JobLock(self.path)
 
     def run(self, run: str) -> Path:
         """The folder of one run."""
@@ -47,54 +48,25 @@ class JobFolder:
         self.check_writable()
         try:
             make_folder(self.path)
-            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = self.owner()
-            os.close(fd)
-            raise BusyError(f"{self.path.name} is running already: {owner}") from None
-        except OSError as error:
-            os.close(fd)
-            raise StorageError(f"{self._lock_path}: locks do not work on this file system: {error.strerror}") from error
-        self._lock = fd
-        started = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-        try:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, orjson.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started}), 0)
-        except OSError as error:
-            self.unlock()
-            raise StorageError(f"{self._lock_path}: cannot be written: {error.strerror}") from error
+        self._lock.take(now)
+
+    def check_lock(self) -> None:
+        """See to it that the lock still holds. Raises StorageError where the folder was moved away or deleted."""
+        self._lock.check()
 
     def owner(self) -> str:
         """Who holds (or last held) the lock, for people."""
-        try:
-            said = orjson.loads(self._lock_path.read_bytes())
-            return f"pid {said['pid']} on {said['host']}, since {said['started']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "owner unknown"
+        return self._lock.owner()
 
     def held(self) -> bool:
         """Is some process at work here right now."""
-        try:
-            fd = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return self._lock.held()
 
     def unlock(self) -> None:
         """Give the lock back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def make_run(self, run: str) -> Path:
         """Make the folder of a run and point `latest` at it, durably. Raises StorageError."""
@@ -112,6 +84,12 @@ class JobFolder:
         return folder
 
 
-def new_run_id(now: float) -> str:
-    """A run's id: sorts by time, unique also when two begin in one second or the clock is set back."""
-    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_run_id(now: float, after: str | None = None) -> str:
+    """A run's id: sorts by time, unique also when two begin in one second; behind `after`, the id of the run before,
+    also when the clock was set back.
+    """
+    if after is not None:
+        with suppress(ValueError):  # of another form: nothing to sort behind
+            before = datetime.strptime(after.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+            now = max(now, before.timestamp() + 1)
+    return f"{datetime.fromtimestamp(now, UTC):{_STAMP}}-{secrets.token_hex(3)}"

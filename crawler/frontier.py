@@ -15,7 +15,7 @@ own pace sets the end of the run go first, every other turn (Graham's longest-pr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from heapq import heappop, heappush
 from math import inf
@@ -29,6 +29,7 @@ _LEAD = 0.5  # seconds before it is due that a host asks for its window
 _FAR = 5.0  # a host that is due later than this gives its window back
 _AHEAD = 2.0  # seconds of its pace that a window holds
 _UNPACED = 64  # requests in the window of a host without a rate
+_URGENT = 50_000  # ids that may be remembered as having gone before others
 
 
 class WaitUntil(NamedTuple):
@@ -79,6 +80,7 @@ class Frontier:
         self._waiting = 0
         self._leased = 0
         self._held = 0  # requests in windows, and those asked for
+        self._hurried = 0
         self._open = True
         # The host whose own pace takes longest, in seconds as of a moment: it sets the end of the run.
         self._longest: tuple[float, float, str | None] = (0.0, 0.0, None)
@@ -91,8 +93,13 @@ class Frontier:
     def add(self, request: Request, now: float) -> None:
         """A new request, whose row the checkpoint gets as well; it is kept in memory only while its window has room."""
         host = self._host(request.host)
-        host.named = True
+        host.named = host.named or not request.depth
         self._waiting += 1
+        if request.urgent and self._hurried < _URGENT:
+            self._hurried += 1
+            host.hurry(request)
+            self._reschedule(host, now)
+            return
         window = host.window
         room = self._held < self._in_memory and (not window or len(window) < self._size(host))
         if host.stored or host.feeding is not Feeding.NOT or not room:
@@ -109,10 +116,14 @@ class Frontier:
         host.low = len(window) // 2
         self._reschedule(host, now)
 
-    def restore(self, name: str, stored: int, now: float, state: PaceState | None = None) -> None:
-        """A host as the checkpoint knew it: `stored` rows wait there; its burst counts as used up."""
+    def restore(
+        self, name: str, stored: int, now: float, state: PaceState | None = None, *, named: bool | None = None
+    ) -> None:
+        """A host as the checkpoint knew it: `stored` rows wait there; its burst counts as used up. `named`: does the
+        input name it, where not all rows are of the input.
+        """
         host = self._host(name)
-        host.named = host.named or stored > 0
+        host.named = host.named or (stored > 0 if named is None else named)
         host.pace.restore(state or PaceState(), now)
         host.stored += stored
         self._waiting += stored
@@ -123,7 +134,11 @@ class Frontier:
         host = self._hosts[want.host]
         host.feeding = Feeding.NOT
         self._held -= want.limit
+        passed = host.passed
         for request, not_before in rows:
+            if passed is not None and request.id in passed:
+                host.cursor = request.id
+                continue  # it went before its turn
             host.stored -= 1
             host.cursor = request.id
             if not_before > now:
@@ -193,6 +208,17 @@ class Frontier:
         if not sent:  # the next is due earlier than it was scheduled for
             self._reschedule(found, now)
 
+    def lend(self, host: str, now: float) -> bool:
+        """One more connection for a leased request of `host`, as far as its pace allows another request at once. It is
+        given back by `done`.
+        """
+        found = self._hosts[host]
+        if found.held or found.pace.not_before(now) > now:
+            return False
+        found.pace.take(now)
+        self._leased += 1
+        return True
+
     def again(self, request: Request, not_before: float, now: float, *, came_from: str | None = None) -> None:
         """A leased request waits again: a retry, or a redirect hop that now stands at another host."""
         self._leased -= 1
@@ -229,6 +255,18 @@ class Frontier:
         """The pace of a host, to be told of answers; what makes it later needs no rescheduling."""
         return self._host(host).pace
 
+    def limit(self, names: Iterable[str], now: float) -> int:
+        """Let today's `limits_of` hold for these hosts; to how many that was news."""
+        changed = 0
+        for name in names:
+            host = self._hosts[name]
+            limits = self._limits_of(name)
+            if limits != host.pace.limits:
+                changed += 1
+                host.pace.limit_to(limits, now)
+                self._reschedule(host, now)
+        return changed
+
     def named(self, host: str) -> bool:
         """Does the job's own input name this host."""
         found = self._hosts.get(host)
@@ -246,6 +284,11 @@ class Frontier:
         """Seconds that the host with most to do needs at its own pace, and its name."""
         seconds, at, name = self._longest
         return max(0.0, seconds - (now - at)), name
+
+    @property
+    def queues(self) -> Mapping[str, HostQueue]:
+        """Every host's queue by its name, to look at."""
+        return self._hosts
 
     @property
     def waiting(self) -> int:

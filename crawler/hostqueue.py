@@ -32,7 +32,7 @@ class HostQueue:
 
     __slots__ = (
         *("cursor", "delayed", "due", "errands", "feeding", "held"),
-        *("low", "name", "named", "pace", "skipped", "stored", "window"),
+        *("low", "name", "named", "pace", "passed", "skipped", "stored", "urgent", "window"),
     )
 
     def __init__(self, name: str, pace: Pace) -> None:
@@ -40,6 +40,8 @@ class HostQueue:
         self.pace = pace
         self.window: deque[Request] | None = None
         self.delayed: list[tuple[float, int, Request]] | None = None  # a heap by not_before
+        self.urgent: deque[Request] | None = None  # goes before the window
+        self.passed: set[int] | None = None  # ids that were urgent: the store names them again in their turn
         self.errands: list[Request] | None = None  # go first, even while it is held: robots.txt of whomever
         self.stored = 0
         self.cursor = 0
@@ -56,7 +58,7 @@ class HostQueue:
             return self.pace.not_before(now)
         if self.held:
             return inf
-        if self.window:
+        if self.window or self.urgent:
             return self.pace.not_before(now)
         if self.delayed:
             earliest = self.pace.not_before(now)
@@ -77,13 +79,24 @@ class HostQueue:
         self.window = None
         return len(window)
 
+    def hurry(self, request: Request) -> None:
+        """A request that goes before those in the window, whose row the store holds in its place all the same."""
+        if self.urgent is None:
+            self.urgent = deque()
+        if self.passed is None:
+            self.passed = set()
+        self.urgent.append(request)
+        self.passed.add(request.id)
+
     def pop(self, now: float) -> Request:
-        """The next request: an errand, a delayed one that is due, else the head of the window."""
+        """The next request: an errand, a delayed one that is due, an urgent one, else the head of the window."""
         if self.errands:
             return self.errands.pop(0)
         delayed = self.delayed
-        if delayed and (delayed[0][0] <= now or not self.window):
+        if delayed and (delayed[0][0] <= now or not (self.window or self.urgent)):
             return heappop(delayed)[2]
+        if self.urgent:
+            return self.urgent.popleft()
         assert self.window is not None
         return self.window.popleft()
 

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from crawler.entry import LARGEST_INLINE
 from crawler.expect import Expect
 from crawler.job import Job
 from crawler.jobconnection import CertSaid, ProxySaid, Ways
 from crawler.jobrequest import accepted
+from crawler.orders import Setting
 from crawler.pace import PaceLimits
 from crawler.patterns import Patterns
-from crawler.perhost import Circuit, PerHost
+from crawler.perhost import Circuit, HostOverrides, PerHost
 from crawler.retry import RetryPolicy
 from crawler.watch import Limits
 
@@ -32,6 +34,8 @@ class HostRules(NamedTuple):
     """All that holds for one host. `headers` are those of [hosts] only; `max_body` in bytes, `bandwidth` in bytes per
     second (None: any), `robots`: obey them, `crawl_delay_max` in seconds. `accepts`: the statuses that are a success;
     `expect` is None where a body may be anything. `certified`: a client certificate is named for this very host.
+    `segments`: over so many connections at once a large body may come. `max_ratio`: how many times its size on the wire
+    a body may be.
     """
 
     pace: PaceLimits
@@ -47,6 +51,8 @@ class HostRules(NamedTuple):
     expect: Expect | None
     ways: Ways
     certified: bool = False
+    segments: int = 1
+    max_ratio: float = 200.0
 
 
 class _Given(NamedTuple):
@@ -86,6 +92,19 @@ class Hosts:
         """The pace of a politeness key: a host, a domain or an address, each without port."""
         return self.of(key).pace
 
+    def changed(self, setting: Setting) -> Hosts:
+        """The rules as if the job file had said this; a number of connections without limit is that of the workers."""
+        job = self._job
+        value = job.limits.workers if setting.value is None and setting.limit == "per_host" else setting.value
+        if setting.host is None:
+            return Hosts(job.model_copy(update={"limits": job.limits.model_copy(update={setting.limit: value})}))
+        said = job.hosts.get(setting.host, HostOverrides()).model_copy(update={setting.limit: value})
+        return Hosts(job.model_copy(update={"hosts": {**job.hosts, setting.host: said}}))
+
+    def matching(self, netloc: str) -> list[str]:
+        """The patterns that match, the most specific first."""
+        return [pattern.text for pattern in self._patterns.matching(netloc)]
+
     def origins(self, netloc: str) -> list[tuple[str, str]]:
         """Which pattern gives which key, for those that some pattern gives: ("retry.attempts", "*.example.org")."""
         found: dict[Key, str] = {}
@@ -116,7 +135,7 @@ class Hosts:
             retry=_over(job.retry, given, ("retry",)).model_copy(update={"backoff": backoff}),
             timeouts=Limits(timeouts.connect, timeouts.read, timeouts.total, timeouts.stall, timeouts.min_speed),
             headers=dict(pair for key, pair in given.items() if key[0] == "headers"),
-            max_body=limits.max_body,
+            max_body=min(limits.max_body, LARGEST_INLINE) if job.output.bodies == ("inline",) else limits.max_body,
             bandwidth=limits.bandwidth_per_host,
             robots=limits.robots == "obey",
             crawl_delay_max=limits.crawl_delay_max,
@@ -125,6 +144,8 @@ class Hosts:
             expect=expect if expect != Expect() else None,
             ways=_over(job.connection, given, ("connection",)),
             certified=("connection", "client_cert") in given,
+            segments=limits.segments_per_file,
+            max_ratio=limits.max_ratio,
         )
 
 

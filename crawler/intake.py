@@ -7,6 +7,7 @@ whenever it is in the frontier, and a source is marked as read so far only with 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from math import inf
@@ -15,6 +16,7 @@ from time import time as wall_clock
 from typing import NamedTuple
 
 from crawler.checkpoint import SourceMark
+from crawler.discovery import Discovery
 from crawler.feed import Defaults, request_of
 from crawler.fingerprints import Fingerprints, fingerprint
 from crawler.frontier import Frontier
@@ -24,6 +26,8 @@ from crawler.model import BadRow, Request, Row
 from crawler.rows import NewRow
 from crawler.sources import Source
 from crawler.wake import Wake
+
+log = logging.getLogger("crawler")
 
 # Rows read and canonicalised in one go, at first and then: about 3 and 12 ms of the loop.
 _FIRST, _SLICE = 500, 2000
@@ -40,6 +44,9 @@ class Import(NamedTuple):
     next_id: int
     defaults: Defaults
     dedupe: bool
+    discovery: Discovery | None = None  # of a crawl
+    longest: float = inf  # seconds that a retry waits at most, whatever became of the clock
+    only_new: bool = False  # what earlier runs fetched is left out, but for the seeds of a crawl
 
 
 class Intake:
@@ -68,17 +75,20 @@ class Intake:
         self.paused = False  # nothing is read while something waits
         self.reading = True
         self.read = 0  # new requests
+        self.left_out = 0  # inputs that earlier runs fetched
+        self.knows = asyncio.Event()  # of a crawl: which URLs were seen before this process
         self.names: set[str] = set()  # hosts that the input names, where politeness keys are others
 
     async def read_sources(self) -> None:
         """Read the sources into frontier and store: at full speed while a worker idles, else now and then."""
         seen = await self._seen()
+        passed = await self._passed() if self._given.only_new else None
         for source, mark in self._given.sources:
             rows = source.rows(mark.taken)
             try:
                 while chunk := await asyncio.to_thread(_slice, rows, _SLICE if self.read else _FIRST):
                     began = monotonic()
-                    await self._take(chunk, seen)
+                    await self._take(chunk, seen, passed)
                     mark = mark._replace(taken=mark.taken + len(chunk))
                     self._ledger.mark(mark)
                     self._fed()
@@ -91,6 +101,11 @@ class Intake:
             finally:
                 rows.close()
             self._ledger.mark(mark._replace(complete=True))
+        if self._given.only_new and self._given.discovery is not None:
+            await self._learn(self._given.discovery.seen)
+            self.knows.set()
+        if self.left_out:
+            log.warning("%d inputs were fetched by earlier runs, and are left out", self.left_out)
         self.reading = False
         self._frontier.close()
         self._fed()
@@ -105,7 +120,9 @@ class Intake:
             answers = await self._ledger.windows(wants)
             now, wall = monotonic(), wall_clock()
             for want, rows in zip(wants, answers, strict=True):
-                self._frontier.refill(want, [(row, now + due - wall if due > wall else 0.0) for row, due in rows], now)
+                longest = self._given.longest
+                waits = [(row, now + min(due - wall, longest) if due > wall else 0.0) for row, due in rows]
+                self._frontier.refill(want, waits, now)
             self._fed()
 
     def found(self, request: Request, now: float) -> None:
@@ -113,23 +130,41 @@ class Intake:
         request.id = self._given.next_id + self.read
         self.read += 1
         self._frontier.add(request, now)
-        self._ledger.row(NewRow(request, fingerprint(request.method, request.url, request.body)))
+        print_ = request.fingerprint or fingerprint(request.method, request.url, request.body)
+        self._ledger.row(NewRow(request, print_))
         self._fed()
+
+    async def found_many(self, requests: Sequence[Request]) -> None:
+        """Some of the requests of a page with very many links, before its end is committed: if that does not come to
+        pass they are found once more, and known.
+        """
+        now = monotonic()
+        for request in requests:
+            self.found(request, now)
+        if self._ledger.full:
+            await self._ledger.store_rows()
+        else:
+            await asyncio.sleep(0)
 
     async def know(self, host: str) -> None:
         """See to it that a host has its politeness key: where that is its address, it is looked up."""
         if self._keys.unknown(host):
             self._keys.learn(host, await self._address_of(host))
 
-    async def _take(self, chunk: list[Row | BadRow], seen: Fingerprints | None) -> None:
+    async def _take(self, chunk: list[Row | BadRow], seen: Fingerprints | None, passed: Fingerprints | None) -> None:
         defaults, frontier, ledger = self._given.defaults, self._frontier, self._ledger
         asked = [request_of(row, 0, defaults) for row in chunk]
         if not self._keys.plain:
             await self._place([request for request, _ in asked])
         # From here on nothing is awaited: all of a chunk is in the ledger together, or none of it.
-        now, number = monotonic(), self._given.next_id + self.read
+        now, number, discovery = monotonic(), self._given.next_id + self.read, self._given.discovery
         for request, print_ in asked:
-            if seen is None or seen.add(print_):
+            if passed is not None and print_ in passed:
+                self.left_out += 1
+            elif seen is None or seen.add(print_):
+                request.fingerprint = print_
+                if discovery is not None:
+                    ledger.places(discovery.seed(request))
                 request.id = number
                 number += 1
                 frontier.add(request, now)
@@ -146,14 +181,31 @@ class Intake:
 
     async def _seen(self) -> Fingerprints | None:
         """The fingerprints already known; None where duplicates are welcome or nothing is left to read."""
-        if not self._given.dedupe or not self._given.sources:
+        discovery = self._given.discovery
+        if discovery is None and not (self._given.dedupe and self._given.sources):
             return None
-        seen = Fingerprints()
+        seen = Fingerprints() if discovery is None else discovery.seen
         if self._given.next_id > 1:
             known = self._ledger.fingerprints()
             while prints := await self._ledger.step(known):
                 seen.update(prints)
+        if not self._given.only_new:
+            self.knows.set()
         return seen
+
+    async def _passed(self) -> Fingerprints | None:
+        """The fingerprints of inputs that are left out. The seeds of a crawl lead to what is new, so they are not."""
+        if self._given.discovery is not None:
+            return None
+        passed = Fingerprints()
+        await self._learn(passed)
+        return passed
+
+    async def _learn(self, prints: Fingerprints) -> None:
+        """Add all that earlier runs know."""
+        known = self._ledger.known_prints()
+        while found := await self._ledger.step(known):
+            prints.update(found)
 
 
 def _slice(rows: Iterator[Row | BadRow], count: int) -> list[Row | BadRow]:

@@ -1,6 +1,6 @@
 """The cookie jar of one run: where it begins, and how it is kept.
 
-Does: fill the jar from the job's file, from the run that goes on or, where the job persists it, from the run before;
+Does: fill the jar with what is brought along, from the run that goes on or, where the job persists it, the run before;
 write it down beside each commit, and at the end. Must not know requests. Invariant: a resumed run has the cookies it
 had at its last commit; a new one has no others than the job says.
 """
@@ -14,7 +14,8 @@ from time import time as wall_clock
 
 from crawler.cookiefiles import load_jar, save
 from crawler.cookies import Jar
-from crawler.errors import JobError, StorageError
+from crawler.cookietext import Loaded
+from crawler.errors import StorageError
 from crawler.folders import JobFolder
 from crawler.job import Job
 
@@ -24,9 +25,11 @@ NAME = "cookies.json"
 
 
 class JobJar:
-    """The jar of a job with [cookies] jar = true. Raises JobError where the job's own file cannot be read."""
+    """The jar of a job with [cookies] jar = true; a new run begins with what is `brought` along."""
 
-    def __init__(self, job: Job, base: Path, folder: JobFolder, run_folder: Path, *, resumed: bool) -> None:
+    def __init__(
+        self, job: Job, base: Path, folder: JobFolder, run_folder: Path, brought: Loaded, *, resumed: bool
+    ) -> None:
         self.jar = Jar()
         self._path = run_folder / NAME
         self._persisted = folder.path / NAME if job.cookies.persist else None
@@ -38,8 +41,7 @@ class JobJar:
         if self._persisted is not None and self._persisted.exists():
             self._restore(self._persisted)
             self.jar.clear_session()
-        if job.cookies.load:
-            self._load(base / Path(job.cookies.load).expanduser())
+        self._take(brought)
         self._written = -1  # what it begins with is written with the first commit
 
     def beside(self) -> Callable[[], None] | None:
@@ -76,15 +78,9 @@ class JobJar:
         except (OSError, ValueError) as error:
             log.warning("the cookies of the last run are left out: %s", error)
             return
-        for fault in loaded.faults:
-            log.warning("%s", fault)
-        self.jar.restore(loaded.cookies, wall_clock())
+        self._take(loaded)
 
-    def _load(self, path: Path) -> None:
-        try:
-            loaded = load_jar(path)
-        except (OSError, ValueError) as error:
-            raise JobError(f"cookies.load: {error}") from None
+    def _take(self, loaded: Loaded) -> None:
         for fault in loaded.faults:
             log.warning("%s", fault)
         self.jar.restore(loaded.cookies, wall_clock())

@@ -6,7 +6,7 @@ let through parses and names known functions only; no message repeats the data i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +34,7 @@ def checked(text: str) -> str:
     if not 0 < len(expression) <= _LONGEST:
         raise ValueError(f"has {len(expression)} characters after '{PREFIX}'; an expression has 1 to {_LONGEST}")
     try:
-        _check_functions(_parsed(expression))
+        _check({"type": "whole", "children": [_parsed(expression)]})  # it may not be an `&expression` itself
     except RecursionError:
         raise ValueError("is nested too deep") from None
     return f"{PREFIX}{expression}"
@@ -68,27 +68,31 @@ def _parsed(expression: str) -> Mapping[str, Any]:
     return tree
 
 
-def _check_functions(tree: Mapping[str, Any]) -> None:
-    """JMESPath itself finds them out no sooner than on a page that has what they are called on."""
+def _check(tree: Mapping[str, Any]) -> None:
+    """JMESPath itself finds out what is called wrongly no sooner than on a page that has what it is called on; and an
+    `&expression` is no value that a page could have: it stands only where a function takes one.
+    """
+    taken = _taken(tree) if tree["type"] == "function_expression" else []
+    for number, child in enumerate(tree["children"]):
+        if isinstance(child, dict):
+            if child["type"] == "expref" and not (taken and "expref" in taken[min(number, len(taken) - 1)]["types"]):
+                raise ValueError("'&' is for the functions that take an expression, such as sort_by(@, &name)")
+            _check(child)
+
+
+def _taken(call: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What the function of a call takes. Raises ValueError where there is none, or it takes more or less."""
     from jmespath.functions import Functions
 
-    for name, given in _functions(tree):
-        if name not in Functions.FUNCTION_TABLE:
-            near = get_close_matches(name, Functions.FUNCTION_TABLE, 1)
-            raise ValueError(f"JMESPath has no function '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        taken = Functions.FUNCTION_TABLE[name]["signature"]
-        open_ended = bool(taken) and taken[-1].get("variadic", False)
-        if given < len(taken) or (given > len(taken) and not open_ended):
-            raise ValueError(f"{name}() takes {len(taken)} arguments{' or more' * open_ended}, not {given}")
-
-
-def _functions(tree: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Each call in the expression: its name and how many arguments it has."""
-    if tree["type"] == "function_expression":
-        yield tree["value"], len(tree["children"])
-    for child in tree["children"]:
-        if isinstance(child, dict):
-            yield from _functions(child)
+    name, given = call["value"], len(call["children"])
+    if name not in Functions.FUNCTION_TABLE:
+        near = get_close_matches(name, Functions.FUNCTION_TABLE, 1)
+        raise ValueError(f"JMESPath has no function '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+    taken: Sequence[Mapping[str, Any]] = Functions.FUNCTION_TABLE[name]["signature"]
+    open_ended = bool(taken) and taken[-1].get("variadic", False)
+    if given < len(taken) or (given > len(taken) and not open_ended):
+        raise ValueError(f"{name}() takes {len(taken)} arguments{' or more' * open_ended}, not {given}")
+    return taken
 
 
 @lru_cache(maxsize=64)

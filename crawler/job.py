@@ -26,9 +26,13 @@ from crawler.capture import WebSocket
 from crawler.expect import Expect
 from crawler.jobauth import Auth
 from crawler.jobconnection import Connection
+from crawler.jobcrawl import Crawl, Traps
+from crawler.jobextract import Extract
 from crawler.jobinput import Input
+from crawler.joboutput import Output
 from crawler.jobrequest import RequestDefaults
-from crawler.names import check_layout
+from crawler.jobrun import Metrics, Run
+from crawler.links import Kind
 from crawler.paging import Paging
 from crawler.patterns import Pattern, canonical_pattern, split_port
 from crawler.perhost import Circuit, HostOverrides, PerHost, Timeouts
@@ -37,8 +41,15 @@ from crawler.retry import RetryPolicy
 from crawler.units import Bandwidth, Rate, Size
 from crawler.urls import printable
 
+# A list of sitemaps is a list of what they name; a function that asks for more is its own scope.
+SITEMAPS_ALONE = Crawl(follow=(Kind.SITEMAP,), scope="any", traps=Traps(on=False))
+NO_LINKS = Crawl(follow=(), scope="any", traps=Traps(on=False))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _AUTH_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
+# What a start does, and whom it tells, is its own; inputs are compared by what is in them.
+_NO_CONTENT = ("input", "run", "metrics")
+# Of [output]: who ran out of room, say, must be able to change these and go on.
+_HOW = frozenset({"min_free", "min_free_percent", "part_rows", "segment_size", "sync", "wait_for_room"})
 
 
 def _auth_name(value: str) -> str:
@@ -80,29 +91,6 @@ class Cookies(_Section):
         return self
 
 
-class Output(_Section):
-    """[output]: where results go."""
-
-    dir: str = Field("output", min_length=1)
-    records: Literal["jsonl"] = "jsonl"
-    bodies: Literal["files", "none"] = "files"
-    layout: str = "hash"
-    headers_in_record: bool = False
-
-    @field_validator("dir")
-    @classmethod
-    def _folder(cls, value: str) -> str:
-        if not value.isprintable():
-            raise ValueError(f"'{printable(value)}' cannot name a folder")
-        return value
-
-    @field_validator("layout")
-    @classmethod
-    def _known_layout(cls, value: str) -> str:
-        check_layout(value)
-        return value
-
-
 def _distinct(value: object) -> object:
     seen: dict[str, str] = {}
     for said in value if isinstance(value, dict) else ():
@@ -134,10 +122,22 @@ class Job(_Section):
     cookies: Cookies = Cookies()
     expect: Expect = Expect()
     paging: Paging | None = None
+    crawl: Crawl | None = None
+    extract: Extract | None = None
     websocket: WebSocket = WebSocket()
     auth: dict[AuthName, Auth] = {}
     output: Output = Output()
+    run: Run = Run()
+    metrics: Metrics = Metrics()
     hosts: Annotated[dict[Pattern, HostOverrides], BeforeValidator(_distinct)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _crawls_obey(cls, data: Any) -> Any:
+        """Who follows links comes where nobody sent for them: robots.txt is obeyed, unless the job says otherwise."""
+        if not isinstance(data, dict) or data.get("crawl") is None or not isinstance(data.get("limits", {}), dict):
+            return data
+        return {**data, "limits": {"robots": "obey", **data.get("limits", {})}}
 
     @field_validator("name")
     @classmethod
@@ -161,12 +161,28 @@ class Job(_Section):
     @model_validator(mode="after")
     def _bodies_can_be_read(self) -> Job:
         looked_into = (self.paging is not None and self.paging.needs_body) or self.expect.needs_body
+        looked_into = looked_into or self.discovers is not None or self.extract is not None
         for said in (self.request, *(host.request for host in self.hosts.values())):
             if not said.decompress and (looked_into or any(host.expect.needs_body for host in self.hosts.values())):
                 raise ValueError(
-                    "decompress = false keeps bodies as they came; expect and paging cannot look into them"
+                    "decompress = false keeps bodies as they came; "
+                    "expect, paging, crawl and extract cannot look into them"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _formats_can_be_verified(self) -> Job:
+        asked = self.expect.verify_format or any(host.expect.verify_format for host in self.hosts.values())
+        if asked and not self.output.keeps_bodies:
+            raise ValueError('expect.verify_format looks into bodies that are kept; output.bodies = "none" keeps none')
+        return self
+
+    @property
+    def discovers(self) -> Crawl | None:
+        """How pages are read, if they are: of lists the links of sitemaps are followed, and what functions ask for."""
+        if self.crawl is None and self.input.sitemaps:
+            return SITEMAPS_ALONE
+        return NO_LINKS if self.crawl is None and self.extract is not None else self.crawl
 
     def to_data(self) -> dict[str, Any]:
         """The effective job as plain data, units as text."""
@@ -177,8 +193,7 @@ class Job(_Section):
         with suppress(ValidationError):  # keys that are newer than the data have their defaults in both
             old = Job.model_validate(old).to_data()
         differing = sorted(_differences(old, self.to_data()))
-        # Inputs are compared by their content, not by how the job names them.
-        differing = [path for path in differing if path[0] != "input" and path != ("output", "dir")]
+        differing = [path for path in differing if path[0] not in _NO_CONTENT and path != ("output", "dir")]
         content = [path for path in differing if _is_content(path)]
         return [*map(dotted, content)], [dotted(path) for path in differing if path not in content]
 
@@ -186,7 +201,14 @@ class Job(_Section):
 def _is_content(path: tuple[str, ...]) -> bool:
     """Does a key say what is fetched or written; credentials and cookies say only who asks."""
     of_hosts = path[0] == "hosts" and path[2:3] in (("headers",), ("request",), ("expect",))
-    return of_hosts or path[0] in ("request", "paging", "expect", "output")
+    if path[0] == "output":
+        return not _is_only_how(path[1:])
+    return of_hosts or path[0] in ("request", "paging", "expect", "crawl", "extract")
+
+
+def _is_only_how(path: tuple[str, ...]) -> bool:
+    """Does a key of [output] say only how its files are written or sent, and nothing of what is in them."""
+    return path[0] in _HOW or (path[0] == "upload" and len(path) > 1 and path[1] not in ("to", "what"))
 
 
 def _differences(

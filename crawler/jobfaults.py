@@ -7,6 +7,7 @@ data have, save that of a missing one.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ from crawler.urls import printable
 _LONGEST = 300  # characters of a sentence that may hold what the file says
 
 _KINDS = {
+    "tuple_type": "is not a list",
     "model_type": "is not a table",
     "model_attributes_type": "is not a table",
     "dict_type": "is not a table",
@@ -136,6 +138,8 @@ def _worded(key: Key, fault: ErrorDetails, data: Mapping[str, Any]) -> str:
         known = _keys_of(key[:-1], data)
         near = get_close_matches(key[-1][:100], known, 1, 0.5)
         return f"unknown key; did you mean '{near[0]}'?" if near else f"unknown key; known here: {', '.join(known)}"
+    if fault["type"] in ("literal_error", "enum"):
+        return _none_of(fault)
     said = _KINDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     given = fault.get("input")
     if fault["type"] != "value_error" and fault["type"] not in _KINDS and isinstance(given, (str, int, float)):
@@ -143,6 +147,14 @@ def _worded(key: Key, fault: ErrorDetails, data: Mapping[str, Any]) -> str:
     if len(said) > _LONGEST:  # what the file says stands in the middle, what to do about it at the end
         said = f"{said[: _LONGEST // 2]}…{said[-_LONGEST // 2 :]}"
     return printable(said, 2 * _LONGEST)
+
+
+def _none_of(fault: ErrorDetails) -> str:
+    known = re.findall(r"'([^']*)'", str(fault.get("ctx", {}).get("expected", "")))
+    given = str(fault.get("input"))
+    near = get_close_matches(given[:100], known, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+    return f"'{printable(given, 100)}' is unknown; {hint}"
 
 
 def _keys_of(path: Key, data: Mapping[str, Any]) -> list[str]:

@@ -53,6 +53,7 @@ class Input(BaseModel):
 
     urls: list[str] = []
     files: list[str] = []
+    sitemaps: list[str] = []
     column: str = Field("url", min_length=1)
     template: str | None = None
     vars: dict[str, str | list[Scalar]] = {}
@@ -60,8 +61,8 @@ class Input(BaseModel):
 
     @model_validator(mode="after")
     def _has_input(self) -> Input:
-        if not (self.urls or self.files or self.template):
-            raise ValueError("the job has no input: give urls, files or a template")
+        if not (self.urls or self.files or self.sitemaps or self.template):
+            raise ValueError("the job has no input: give urls, files, sitemaps or a template")
         if self.template is not None:
             _check_template(self.template, self.vars)
         elif self.vars:

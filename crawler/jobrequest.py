@@ -7,7 +7,6 @@ says apart is validated like what the job says.
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
@@ -90,11 +89,6 @@ class RequestSaid(BaseModel):
         if len(named) > 1:
             raise ValueError(f"has both {named[0]} and {named[1]}; one request has one body")
         return self
-
-    @cached_property
-    def accepted(self) -> frozenset[int]:
-        """Every status that is a success."""
-        return accepted(self.accept_status)
 
 
 def accepted(texts: list[str]) -> frozenset[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crawler import jobupload
 from crawler.job import Job
 from crawler.jobauth import Auth, KeyAuth, PluginAuth
 from crawler.routing import references
@@ -19,6 +20,10 @@ def references_of(job: Job) -> dict[str, str]:
     found = {f"connection.{key}": text for key, text in references(job.connection).items()}
     for pattern, said in job.hosts.items():
         found.update({f'hosts."{pattern}".connection.{key}': text for key, text in references(said.connection).items()})
+    if job.output.upload is not None:
+        found.update({f"output.upload.{key}": text for key, text in jobupload.references(job.output.upload).items()})
+    if job.run.heartbeat is not None and is_reference(job.run.heartbeat):
+        found["run.heartbeat"] = job.run.heartbeat
     for name, auth in job.auth.items():
         found.update({f"auth.{name}.{key}": text for key, text in _texts(auth) if is_reference(text)})
     return found

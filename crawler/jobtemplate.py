@@ -23,6 +23,7 @@ name = "@NAME@"                           # state and results go to output/@NAME
 urls = ["https://example.org/"]
 # files = ["urls.txt", "rows.csv.gz"]    # .txt, .csv, .tsv, .jsonl, each also .gz or .zst; "-" is stdin
 # column = "url"                         # the column of a table that holds the URL
+# sitemaps = ["https://example.org/sitemap.xml"]   # each page that they name, gzip and indexes too
 # template = "https://api.example.org/items?page={page}"
 # vars = { page = "1..500" }             # ranges ("1..500", "001..500", "0..100 step 10") or lists
 # dedupe = true                          # a URL that is named twice is fetched once
@@ -47,6 +48,7 @@ urls = ["https://example.org/"]
 # content_type = ["application/json"]    # any of these: "image/*", "application/*+json"
 # json = true                            # the body can be read as JSON
 # min_size = "1KiB"
+# verify_format = true                   # a zip, PNG, PDF, … has its end
 # contains = "</html>"
 # not_contains = "<title>Log in"
 
@@ -59,6 +61,33 @@ urls = ["https://example.org/"]
 # total_pages = "jmespath:meta.pages"
 # max_pages = 1000
 # hosts = ["api.example.org"]            # all by default
+
+# [crawl]                                # with it the inputs are seeds, and links are followed
+# scope = "host"                         # or "domain" (with all below it), "prefix" (below a seed's folder), "any"
+# allow = ["/docs/"]                     # regular expressions: only URLs in which one of these is found
+# deny = ["/print/", "[?&]sort="]        # and none in which one of these is
+# depth = 5                              # clicks from a seed; no bound by default
+# max_pages = 10000                      # requests in all; no bound by default
+# max_pages_per_host = 1000
+# prefer = ["/news/"]                    # go before others of their host
+# prefer_priority = 0.8                  # as do those to which a sitemap gives so much
+# follow = ["a", "area", "link", "iframe", "refresh", "header", "feed", "sitemap"]
+# nofollow = "obey"                      # or "ignore": rel, <meta name=robots>, X-Robots-Tag
+# sitemaps = false                       # true: also what robots.txt names as sitemaps, or /sitemap.xml
+# json = "jmespath:items[].url"          # links in pages that are JSON
+# requisites = false                     # true: images, style sheets, scripts and what else a page needs to be shown
+# requisites_anywhere = false            # true: those out of scope as well
+# sort_query = false                     # true: ?b=2&a=1 is ?a=1&b=2
+# drop_params = ["ref"]                  # parameters that change nothing; "utm_*"
+# drop_tracking = false                  # true: those of trackers, and session ids
+# max_url_length = 2000
+# traps = { repeats = 3, combinations = 10000, alike = 50 }   # or false; on = true
+
+# [extract]                              # fields of each page, in its record under "fields"
+# function = "shop:page"                 # a function of yours for each page: items, more requests, fields
+# title = "css:title::text"              # or "jmespath:…", "regex:…", "function:module:name"
+# price = { css = ".price::text", regex = "[0-9.]+", type = "float", required = true }
+# tags = { css = "a.tag::text", list = true, url = "/articles/" }
 
 # [websocket]                            # for ws:// and wss:// inputs: each frame becomes a line of frames.jsonl
 # send = ["hello", { base64 = "AAE=" }]  # after each connect; a column "send" of a row says it for that row
@@ -97,6 +126,8 @@ rate_per_host = "5/s"                    # no limit by default: be kind to sites
 # bandwidth_per_host = "2MiB/s"          # the same for one host
 # memory = "1GiB"                        # while the process takes more nothing new begins; no limit by default
 # max_body = "1GiB"                      # after decompression
+# max_ratio = 200                        # of a body to what came of it, compressed
+# segments_per_file = 1                  # ranges of one large file at once, as far as per_host allows
 # max_redirects = 20
 
 [timeouts]
@@ -136,10 +167,56 @@ rate_per_host = "5/s"                    # no limit by default: be kind to sites
 
 [output]
 # dir = "output"
-# records = "jsonl"                      # one line for each input
-# bodies = "files"                       # or "none": only sizes and digests are kept
+# records = "jsonl"                      # one line for each input; or "csv", "parquet", or a list of several
+# compress = false                       # records.jsonl.zst
+# part_rows = 100000                     # records in a Parquet part
+# bodies = "files"                       # or "warc", "tar", "inline", a list; or "none": sizes and digests alone
+# share = true                           # identical bodies are stored once, over all runs
+# segment_size = "1GiB"                  # of a WARC file or a tar shard
+# keep_secrets = false                   # credentials and cookies are kept in the WARC
+# sync = "commit"                        # durable with each commit; or "close": of a file; or "never"
+# min_free = "256MiB"                    # room that stays free on the disk
+# min_free_percent = 1.0                 # and in percent; the larger of both counts
+# wait_for_room = "30s"                  # before the run stops with exit code 4
 # layout = "hash"                        # by sha256; or "mirror": host/path; or a template: "{host}/{stem}{ext}"
 # headers_in_record = false              # response headers in each record
+# upload = { to = "s3://my-bucket/crawls" }   # finished files are copied there as they are committed; or as a table:
+
+# [output.upload]
+# to = "s3://my-bucket/crawls"           # or gs://, abfs://, sftp://, smb://, file:///folder, … by fsspec
+# endpoint = "https://minio.example.org" # of s3://, as all down to session_token
+# region = "eu-central-1"
+# profile = "batch"                      # instead of keys; with neither AWS's own chain is asked
+# access_key = "env:UPLOAD_KEY"
+# secret_key = "env:UPLOAD_SECRET"
+# session_token = "env:UPLOAD_TOKEN"
+# options = { username = "ada", password = "env:SFTP_PASSWORD" }   # of other targets
+# what = ["bodies", "segments", "records"]
+# parallel = 4                           # files sent at once
+# attempts = 5                           # of each file in one start
+# backoff = { initial = "0.5s", factor = 2.0, max = "2m", jitter = "full" }
+# timeout = "1m"                         # silence of the target
+# allow_insecure = false                 # plain http or ftp to another machine
+
+[run]
+# again = "refresh"                      # after a finished run: ask only for what changed (ETag, Last-Modified); or
+#                                        # "all", "new" (inputs not seen yet), "adaptive" (each as often as it changes)
+# honor_expires = false                  # true: what Cache-Control or Expires calls fresh is not asked for
+# checks = { least = "1h", most = "30d" }   # of "adaptive": how often a URL is looked at
+# keep_runs = 30                         # older runs are removed, with what only they had; without it none is
+# if_running = "skip"                    # exit with 75 while another start is at work; or "wait", "fail" (75, and said)
+# wait = "10m"                           # of "wait": no longer than that
+# max_time = "50m"                       # then no request is begun, those under way end, and the next start goes on
+# until = "06:00"                        # the same at a time of the day (local time)
+# jitter = "0s"                          # wait a random time up to this before the start
+# max_failed = 0                         # a count or a share: "2%"; or { total = "2%", "status-404" = 100 }
+# on_success = "notify ok"               # a text or a list, run beside the job file at the end; CRAWLER_* tell of it
+# on_failure = ["mail", "-s", "crawl failed", "ops"]
+# heartbeat = "env:HEARTBEAT_URL"        # asked at the start (/start), at a good end, at a bad one (/fail)
+# report = false                         # write report.html when the run ends
+
+[metrics]
+# textfile = "/var/lib/prometheus/node-exporter/crawler.prom"   # or a folder ending in "/"
 
 # [hosts."*.example.org"]                # what is other for some hosts: any limit that counts per host, and these
 # per_host = 2                           # `crawler check FILE --for URL` tells what holds where

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from crawler.addresses import loopback
+from crawler.addresses import in_the_open
 from crawler.bodytext import BODIES
 from crawler.hosts import Hosts
 from crawler.job import PACED, Job
@@ -77,7 +77,7 @@ def effective(job: Job, url: Url, key: str) -> str:
             table = data["hosts"][pattern] if pattern is not None else data
             value = _at(table, leaf if pattern is not None and section == "limits" else (section, *leaf))
             lines.append(_line(dotted(leaf), value, _source(job, section, leaf, pattern), "no limit"))
-    matching = Patterns((pattern, pattern) for pattern in job.hosts).matching(netloc)
+    matching = hosts.matching(netloc)
     lines += ["", "[connection]", *_connection(_layers(job, matching, "connection"))]
     lines += ["", "[request]", *_request(_layers(job, matching, "request"))]
     lines += ["", "[headers]", *_headers(job, patterns)]
@@ -157,7 +157,7 @@ def _credential(job: Job, url: Url, netloc: str) -> Iterator[str]:
         return
     name, pattern = found[0]
     said = job.auth[name]
-    if url.href.startswith("http:") and not said.allow_insecure and not loopback(url.host):
+    if in_the_open(url.href) and not said.allow_insecure:
         yield f"# no credentials: [auth.{name}] is bound to {_text(pattern)}, but does not go over plain http;"
         yield "# use https, or say allow_insecure = true there"
         return

@@ -100,6 +100,13 @@ class Learned:
         self._answers = 0
         self._steady = False
 
+    def limit_to(self, concurrency: int, limit: float | None) -> None:
+        """Other configured limits: what was learned is kept within them, and slots that were never lost are as many."""
+        self._slots = float(concurrency) if self._slots >= self._best else min(self._slots, float(concurrency))
+        self._best, self._limit = concurrency, limit
+        if self.rate is not None and limit is not None:
+            self.rate = min(self.rate, limit)
+
     def restore(self, rate: float | None, ceiling: float | None, concurrency: int | None) -> None:
         """As the checkpoint kept it, within today's limits."""
         if rate is not None:

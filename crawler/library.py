@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from crawler.errors import JobError
+from crawler.errors import ExitCode, JobError, StorageError
 from crawler.job import Job
 from crawler.jobfile import LoadedJob, build, load
 from crawler.listening import Listening
 from crawler.logs import masked
 from crawler.model import Record
+from crawler.opening import Options
 from crawler.pipeline import Pipeline
-from crawler.report import summarize, write_summary
-from crawler.run import Ended, Options, run_job
+from crawler.run import Ended, run_job
 from crawler.tally import Snapshot
 
 log = logging.getLogger("crawler")
@@ -65,9 +67,48 @@ async def open(job: AnyJob, *, fresh: bool = False) -> AsyncIterator[Run]:
     run ended with a fault that iterating has not raised yet, unless it is left by another exception.
     """
     run = Run(job, fresh=fresh)
+    async with _entered(run):
+        yield run
+
+
+@asynccontextmanager
+async def crawl(
+    seeds: Iterable[str],
+    page: Callable[..., object] | None = None,
+    *,
+    name: str | None = None,
+    output: str | Path = "output",
+    fresh: bool = False,
+    job: Mapping[str, Any] = MappingProxyType({}),
+    **keys: Any,
+) -> AsyncIterator[Run]:
+    """A crawl from some seeds, iterated as the run of `open` is. `keys` are those of [crawl], `job` has other sections.
+
+    `page(fetched, links)` is called with each page (see `crawler.Page`) and the canonical URLs that it leads to; it may
+    be async. None lets all of `links` be followed, a list or generator of URLs or Follows just these, as far as the
+    scope goes; dicts among them are items, and a dict that is returned are the fields of its record. With the same
+    name, or seeds, an unfinished crawl is gone on with. Raises what `open` does.
+    """
+    urls = list(seeds)
+    made = "crawl-" + sha256("\n".join(urls).encode(errors="replace")).hexdigest()[:8]
+    data: dict[str, Any] = {
+        **job,
+        "name": name or made,
+        "input": {"urls": urls},
+        "crawl": {**job.get("crawl", {}), **keys},
+    }
+    data["output"] = {"dir": str(output), **job.get("output", {})}
+    run = Run(from_data(data), fresh=fresh, page=page)
+    async with _entered(run):
+        yield run
+
+
+@asynccontextmanager
+async def _entered(run: Run) -> AsyncIterator[None]:
+    """Wait for its begin, and see to its end."""
     await run._begin()
     try:
-        yield run
+        yield
     except BaseException as error:
         await run._leave(cut=isinstance(error, asyncio.CancelledError))
         if (fault := run._fault()) is not None and fault is not error:
@@ -96,9 +137,10 @@ class Run:
 
     folder: Path  # known from the beginning of the run
 
-    def __init__(self, job: AnyJob, *, fresh: bool) -> None:
+    def __init__(self, job: AnyJob, *, fresh: bool, page: Callable[..., object] | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.ended: Ended | None = None
+        self._page = page
         self._told = False  # the fault that it ended with was raised already
         self._heard = Listening()
         self._begun = asyncio.Event()
@@ -142,11 +184,11 @@ class Run:
 
     async def _work(self, job: AnyJob, fresh: bool) -> None:
         loaded = await asyncio.to_thread(_loaded, job)
-        options = Options(fresh=fresh, listener=self._heard, held=self._hold)
+        options = Options(fresh=fresh, listener=self._heard, held=self._hold, page=self._page)
         ended = await run_job(loaded, options, self._in_folder)
-        summary = summarize(ended.tally, ended.snapshot, ended.started, ended.exit_code, ended.warnings)
-        await asyncio.to_thread(write_summary, ended.run_folder, summary)
         self.ended = ended
+        if ended.exit_code is ExitCode.NO_ROOM:
+            raise StorageError(ended.warnings[-1])
 
     def _in_folder(self, folder: Path) -> _Unseen:
         self.folder = folder

@@ -29,7 +29,10 @@ def record_of(line: bytes) -> Record:
     elapsed = data.get("elapsed_ms")
     if elapsed is not None:
         data["elapsed_ms"] = Elapsed(**elapsed)
-    return Record(*map(data.get, _FIELDS))
+    record = Record(*map(data.get, _FIELDS))
+    if "fields" in data:
+        record.fields = data["fields"]
+    return record
 
 
 class Listening:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -20,9 +19,13 @@ from weakref import ref
 import orjson
 
 from crawler.masking import NOTHING, Mask
+from crawler.stamps import stamp
 from crawler.urls import printable
 
+log = logging.getLogger("crawler")
+
 PER_MINUTE = 5
+_RUN_LOG = "run.log"
 _LONGEST = 4000  # characters of a message or a line of a traceback
 _LEVELS = {"crawler": logging.INFO, "aiohttp": logging.WARNING, "asyncio": logging.WARNING}
 _EXTRAS = ("url", "reason", "request_id")
@@ -105,12 +108,15 @@ class Format(logging.Formatter):
         message = printable(masked(_message(record)), _LONGEST)  # masked first, since a cut or an escape would hide it
         values = ((name, getattr(record, name, None)) for name in _EXTRAS)
         more = {name: printable(masked(str(value)), _LONGEST) for name, value in values if value}
+        if not self._as_json and more.get("url", "") in message:
+            more.pop("url", None)  # once in a line is enough for people
         trace = _trace(record)
+        at = stamp(record.created)
         if self._as_json:
-            data = {"at": _stamp(record), "event": "log", "level": record.levelname.lower(), "message": message, **more}
+            data = {"at": at, "event": "log", "level": record.levelname.lower(), "message": message, **more}
             return orjson.dumps({**data, "traceback": "\n".join(trace)} if trace else data).decode()
         fields = "".join(f" {name}={_quoted(value)}" for name, value in more.items())
-        line = f"{_stamp(record)} {record.levelname} {message}{fields}" if self._stamp else message
+        line = f"{at} {record.levelname} {message}{fields}" if self._stamp else message
         return "\n".join([line, *(f"    {part}" for part in trace)])
 
 
@@ -131,10 +137,6 @@ def _trace(record: logging.LogRecord) -> list[str]:
     return [printable(line, _LONGEST) for line in text.split("\n")]
 
 
-def _stamp(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _quoted(value: str) -> str:
     return orjson.dumps(value).decode() if not value or any(mark in value for mark in ' "=') else value
 
@@ -142,6 +144,18 @@ def _quoted(value: str) -> str:
 class _File(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """The disk is full or gone: the run itself will say so."""
+
+    def reopen(self) -> None:
+        """Go on in the file that has the name now; in the old one where there is none to be had. Raises OSError."""
+        file = self._open()
+        self.acquire()
+        try:
+            old, self.stream = self.stream, file
+        finally:
+            self.release()
+        if old is not None:
+            with suppress(OSError):
+                old.close()
 
     def close(self) -> None:
         """Close; what could not be written is lost."""
@@ -184,6 +198,16 @@ class _Terminal(logging.Handler):
             self._show(self.format(logging.makeLogRecord({"msg": text, "levelname": "WARNING"})))
 
 
+def reopen() -> None:
+    """Whoever rotates logs has renamed run.log: go on in a new one. Never raises."""
+    for handler in logging.getLogger("crawler").handlers:
+        if isinstance(handler, _File):
+            try:
+                handler.reopen()
+            except OSError as error:
+                log.warning("%s cannot be opened anew, so the log goes on in the old file: %s", _RUN_LOG, error)
+
+
 @contextmanager
 def logging_to(
     run_folder: Path | None,
@@ -221,7 +245,7 @@ def logging_to(
 
 
 def _opened(run_folder: Path, show: Callable[[str], None], as_json: bool) -> _File | None:
-    path = run_folder / "run.log"
+    path = run_folder / _RUN_LOG
     formatter = Format(as_json)
     try:
         file = _File(path, encoding="utf-8", errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""What a job needs from outside before its first request: secrets, credentials, ways, the cookie jar.
+"""What a job needs from outside before its first request: secrets, credentials, ways, the cookies it brings along.
 
-Does: resolve every reference once, build what signs and routes, load the jar. Must not fetch anything. Invariant: all
-that is missing is told at once, before anything is created; from then on no log shows a secret.
+Does: resolve every reference once, build what signs and routes, read the job's own cookies. Must not fetch anything.
+Invariant: all that is missing is told at once, before anything is created; from then on no log shows a secret.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from crawler import logs
 from crawler.authenticate import Authenticator
 from crawler.cookiefiles import load_jar
 from crawler.cookies import Jar
+from crawler.cookietext import Loaded
 from crawler.errors import JobError
 from crawler.exchange import Means
 from crawler.hosts import Hosts
@@ -27,6 +28,7 @@ from crawler.proxytext import proxies_from
 from crawler.references import Resolver
 from crawler.routing import Routing, proxy_of, tls_of
 from crawler.session import Session
+from crawler.targets import Target, target_of
 from crawler.tls import faults
 from crawler.tokencall import TokenCall
 from crawler.watch import Watch
@@ -42,26 +44,30 @@ class Given(NamedTuple):
 
     mask: Mask
     credentials: Credentials | None
-    routing: Routing | None
+    routing: Routing
+    routed: bool  # does any request need another way than the direct one
+    cookies: Loaded  # what the job's own file brings along
+    target: Target | None  # where finished files are uploaded
     warnings: tuple[str, ...]  # what a person should know of how the job runs
-    idle: Routing  # for calls of our own, where no request needs a way of its own
 
     def means(self, session: Session, watch: Watch, hosts: Hosts, jar: Jar | None) -> Means | None:
         """What goes along with the requests of one run; None where nothing does."""
         auth = None
         if self.credentials is not None:
-            call = TokenCall(session, watch, hosts.of, self.routing or self.idle)
+            call = TokenCall(session, watch, hosts.of, self.routing)
             auth = Authenticator(self.credentials.sections(call))
-        if auth is None and self.routing is None and jar is None:
+        if auth is None and not self.routed and jar is None:
             return None
-        return Means(jar, auth, self.routing)
+        return Means(jar, auth, self.routing if self.routed else None)
 
 
-def given(loaded: LoadedJob) -> Given:
-    """All that a job needs from outside. Raises JobError, with everything that is missing."""
+def given(loaded: LoadedJob, resolver: Resolver | None = None) -> Given:
+    """All that a job needs from outside; `resolver` has been asked for some of it, perhaps. Raises JobError, with
+    everything that is missing.
+    """
     job, base = loaded.job, loaded.base.absolute()
     named = references_of(job)
-    values = Resolver(base).resolve_all(named)
+    values = (resolver or Resolver(base)).resolve_all(named)
     known = {reference: values[where] for where, reference in named.items()}
     mask = Mask(values[where] for where in named if where.rpartition(".")[2] not in _NAMES)
     logs.mask_with(mask)
@@ -73,7 +79,13 @@ def given(loaded: LoadedJob) -> Given:
     for password in environment.passwords if environment is not None else ():
         mask.add(password)
     routing = Routing(known.__getitem__, absolute, job.connection.proxy_rotate, environment)
-    problems = [*_faults(job, known, absolute), *_unreadable_jar(job, absolute)]
+    problems = [*_faults(job, known, absolute)]
+    brought = Loaded([], [])
+    try:
+        if job.cookies.load:
+            brought = load_jar(Path(absolute(job.cookies.load)))
+    except (OSError, ValueError) as error:
+        problems.append(f"cookies.load: {error}")
     credentials = None
     try:
         if job.auth:
@@ -82,15 +94,25 @@ def given(loaded: LoadedJob) -> Given:
             credentials = Credentials(job, base, known.__getitem__, mask)
     except JobError as error:
         problems += error.problems
+    target = None
+    try:
+        if "parquet" in job.output.records:
+            from crawler.parquetrows import check_available
+
+            check_available()
+        if job.output.upload is not None:
+            target = target_of(job.output.upload, known.__getitem__, env_proxies=job.connection.trust_env)
+    except JobError as error:
+        problems += error.problems
     if problems:
         raise JobError(*problems)
-    special = environment is not None or any(_special(ways) for _, ways in _ways(job))
+    routed = environment is not None or any(_special(ways) for _, ways in _ways(job))
     warnings = tuple(
         f"{where}.verify = false: anybody on the way can read and change what is sent and received"
         for where, ways in _said(job)
         if "verify" in ways.model_fields_set and not ways.verify
     )
-    return Given(mask, credentials, routing if special else None, warnings, routing)
+    return Given(mask, credentials, routing, routed, brought, target, warnings)
 
 
 def _said(job: Job) -> Iterator[tuple[str, Ways]]:
@@ -122,15 +144,7 @@ def _faults(job: Job, known: dict[str, str], absolute: Callable[[str], str]) -> 
             yield f"{where}: has both proxy and unix_socket; one way leads to a host"
 
 
-def _unreadable_jar(job: Job, absolute: Callable[[str], str]) -> Iterator[str]:
-    """What is wrong with the cookies that the job begins with."""
-    try:
-        if job.cookies.load:
-            load_jar(Path(absolute(job.cookies.load)))
-    except (OSError, ValueError) as error:
-        yield f"cookies.load: {error}"
-
-
 def _special(ways: Ways) -> bool:
     """Is this another way than the one that is taken where nothing is said."""
-    return any(getattr(ways, name) != getattr(Ways(), name) for name in Ways.model_fields)
+    usual = Ways()
+    return any(getattr(ways, name) != getattr(usual, name) for name in Ways.model_fields)

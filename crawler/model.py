@@ -8,11 +8,14 @@ Hot types are plain slots classes: at 10^4 a second a frozen dataclass costs six
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from crawler.errors import Reason
+from crawler.known import Known
+from crawler.links import Leads
+from crawler.partial import Partial
 from crawler.routes import DIRECT, Route
 
 
@@ -24,6 +27,26 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}"
+
+
+class Promised(NamedTuple):
+    """What a row says of its body, decoded: digests in lower-case hex, `size` in bytes."""
+
+    sha256: str | None = None
+    sha512: str | None = None
+    md5: str | None = None
+    size: int | None = None
+
+
+class Miss(NamedTuple):
+    """Where a request with mirrors was in vain: its URL then, why as a slug, how many attempts were sent, and whether
+    it failed (or was not asked, on purpose).
+    """
+
+    url: str
+    slug: str
+    attempts: int
+    failed: bool = True
 
 
 class Row(NamedTuple):
@@ -44,7 +67,8 @@ class Row(NamedTuple):
     body_file: str | None = None
     cookies: Mapping[str, str] | None = None
     filename: str | None = None
-    sha256: str | None = None
+    promised: Promised | None = None
+    mirrors: tuple[str, ...] = ()
     send: tuple[str | bytes, ...] | None = None
     input: Mapping[str, Any] | None = None
 
@@ -113,15 +137,19 @@ class Request:
     An input that cannot be sent flows as a Request with `error` set: it ends as `bad-input` at its turn, once.
     `id` is stable for the job. `host` is the politeness key of the URL's host; `home` the one under which the
     checkpoint keeps the row: it stays when a hop leads to another `host`. `attempt` counts from 1 and is the attempt
-    that comes next (or runs now).
+    that comes next (or runs now). `mirrors` are canonical URLs of the same body; each of `missed` leads to the next of
+    them, and `seed` stays the input's own URL.
     """
 
     __slots__ = (
+        "anew",
         "attempt",
         "body",
         "captured",
+        "depth",
         "error",
         "filename",
+        "fingerprint",
         "foreign",
         "headers",
         "home",
@@ -129,14 +157,24 @@ class Request:
         "host",
         "id",
         "input",
+        "known",
         "method",
+        "mirrors",
+        "missed",
         "page",
+        "partial",
         "place",
+        "promised",
+        "ranges",
+        "recalled",
         "referrer",
+        "requisite",
+        "resting",
         "robots",
         "rounds",
         "seed",
-        "sha256",
+        "trail",
+        "urgent",
         "url",
         "warning",
     )
@@ -151,13 +189,16 @@ class Request:
         headers: Mapping[str, str] | None = None,
         body: Content | None = None,
         filename: str | None = None,
-        sha256: str | None = None,
+        promised: Promised | None = None,
+        mirrors: tuple[str, ...] = (),
         input: Mapping[str, Any] | None = None,
         place: Place | None = None,
         attempt: int = 1,
         error: str | None = None,
         page: Page | None = None,
         referrer: str | None = None,
+        depth: int = 0,
+        requisite: bool = False,
     ) -> None:
         self.id = id
         self.url = url
@@ -168,19 +209,37 @@ class Request:
         self.headers = headers
         self.body = body
         self.filename = filename
-        self.sha256 = sha256
+        self.promised = promised
+        self.mirrors = mirrors
         self.input = input
         self.place = place
         self.attempt = attempt
         self.error = error
         self.page = page
         self.referrer = referrer  # the URL that led to this one
-        self.hops: tuple[str, ...] = ()
-        self.foreign = False  # a hop led to another origin than the seed's
+        self.depth = depth  # links from a seed: 0 is what the job's own input names
+        self.fingerprint = 0  # of what it asks for, where that is known already
+        self.urgent = False  # goes before what its host has waiting
+        self.requisite = requisite  # a page needs it to be shown; it is no page itself
+        self.partial: Partial | None = None  # what is kept of an attempt that broke off, to be gone on with
+        self.ranges = True  # its body may be asked for in parts: no server answered that wrongly
+        self.missed: tuple[Miss, ...] = ()
+        self.hops: tuple[str, ...] = ()  # from the URL, its own or a mirror's, that it began at
+        self.trail: tuple[Visit, ...] = ()  # what led here, where visits are archived
+        self.foreign = False  # a hop led to another origin than the seed's, or a page to one that no input names
         self.warning: str | None = None  # what its record should tell whatever its end
         self.rounds = 0  # how often the request at this URL was sent back for credentials
         self.captured: Captured | None = None  # of a WebSocket (method WEBSOCKET)
+        self.recalled = False  # what is known of it was looked up
+        self.known: Known | None = None  # from earlier runs
+        self.anew = False  # it must not be asked for only if it changed: what is known of it cannot be given
+        self.resting: str | None = None  # why it is not to be asked for now
         self.robots: str | None = None  # the origin whose robots.txt this asks for: no input, and never recorded
+
+    @property
+    def sha256(self) -> str | None:
+        """The digest that its row promises."""
+        return self.promised.sha256 if self.promised is not None else None
 
     def __repr__(self) -> str:
         return f"<Request {self.id} {self.method} {self.url} attempt={self.attempt} hops={len(self.hops)}>"
@@ -223,6 +282,40 @@ class Body(NamedTuple):
     part: str | None = None
 
 
+class Heading(Protocol):
+    """What is looked at of an answer beside its body; names compare without case."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def all(self, name: str) -> list[str]:
+        """The values of every header of that name, in their order."""
+
+
+class Visit(NamedTuple):
+    """One request and its answer as an archive tells of them; a redirect is a visit of its own.
+
+    `sent` and `headers` are header lines in their order, those of the session included; `content` is the body sent, as
+    far as it was in memory; `at` the wall second when it was sent, `address` the peer's "ip" where it is known. `body`
+    is what is kept of the answer's: decoded where `decoded`, else as it came; `truncated` as in WARC 1.1 ("length",
+    "time", "disconnect"), None where it is whole.
+    """
+
+    url: str
+    method: str
+    sent: Sequence[tuple[str, str]]
+    content: bytes | None
+    status: int
+    phrase: str
+    headers: Sequence[tuple[str, str]]
+    at: float
+    body: Body
+    decoded: bool = False
+    address: str | None = None
+    truncated: str | None = None
+
+
 class Timing:
     """Milliseconds of one attempt; None where a phase did not happen (a pooled connection has no dns or connect)."""
 
@@ -246,7 +339,8 @@ class Fetched:
 
     `again`: the request is to be sent once more with another credential. `next_url`: where the next page is.
     `lent`: the query parameters ("name=value", decoded) that a credential had added to the URL. `cookies_changed`: the
-    jar is another one since.
+    jar is another one since. `leads`: what it leads to, in a crawl; `fields`: what was extracted; `likeness` tells
+    pages alike from others; `found` are the requests that it led to, which are committed with its end.
     """
 
     __slots__ = (
@@ -255,14 +349,23 @@ class Fetched:
         "challenges",
         "charset",
         "cookies_changed",
+        "fields",
+        "follows",
+        "found",
         "headers",
+        "items",
+        "leads",
         "length_checked",
         "lent",
+        "likeness",
         "next_url",
         "request",
         "request_id",
+        "sitemap",
         "status",
         "timing",
+        "unchanged",
+        "visit",
         "warning",
     )
 
@@ -292,16 +395,26 @@ class Fetched:
         self.challenges: Sequence[str] = ()  # the WWW-Authenticate lines of a 401
         self.charset: str | None = None
         self.next_url: str | None = None
+        self.leads: Leads | None = None
+        self.sitemap: Iterator[Leads] | None = None  # reads the body, piece by piece, in a thread
+        self.fields: Mapping[str, Any] | None = None
+        self.likeness: int | None = None
+        self.items: Sequence[bytes] = ()  # that a function of the user's gave, as JSON objects
+        self.follows: Sequence[Row] = ()  # requests that it asked for
+        self.found: Sequence[Request] = ()
+        self.visit: Visit | None = None  # where visits are archived
+        self.unchanged = False  # it is what earlier runs know: by a 304, or since nobody asked
 
 
 class Failed:
     """No usable answer: `reason` names the class of fault, `error` is a sentence for people.
 
     `timing` is None where nothing was sent; `final`: another attempt is of no use, whatever else says so. `frames`
-    came in this attempt, and are kept. `wait`: seconds before which another attempt can only fail, where that is known.
+    came in this attempt, and are kept; `gained`: so many bytes of its body are kept beyond those there were before.
+    `wait`: seconds before which another attempt can only fail, where that is known.
     """
 
-    __slots__ = ("error", "final", "frames", "reason", "request", "request_id", "status", "timing", "wait")
+    __slots__ = ("error", "final", "frames", "gained", "reason", "request", "request_id", "status", "timing", "wait")
 
     def __init__(
         self,
@@ -318,6 +431,7 @@ class Failed:
     ) -> None:
         self.final = final
         self.frames = frames
+        self.gained = 0
         self.wait = wait
         self.request = request
         self.request_id = request_id
@@ -355,9 +469,10 @@ class Elapsed:
 class Record:
     """One line of the records: the end of one input. Field order here is the order in the file.
 
-    A list has depth 0; `page` counts from 1 where pages are followed, `referrer` is the page before. `body` is a path
-    relative to the run's folder; `reason` a stable slug, None when the outcome is `fetched`; `started_at` ISO 8601 UTC
-    of the last attempt; `bytes` after decoding, of a WebSocket those of all its `frames`.
+    What the input names has depth 0; `page` counts from 1 where pages are followed, `referrer` is the page before, or
+    the one that links here. `body` is a path relative to the run's folder; `reason` a stable slug, None when the
+    outcome is `fetched`; `started_at` ISO 8601 UTC of the last attempt; `bytes` after decoding, of a WebSocket those of
+    all its `frames`.
 
     At most 29 fields: beyond, CPython gives each instance a dict of five times the size (a test holds it).
     """
@@ -391,3 +506,15 @@ class Record:
     warning: str | None
     error: str | None
     body: str | None  # stands last, since its name is known last (see sinks.jsonl)
+
+    @property
+    def fields(self) -> Mapping[str, Any] | None:
+        """What was extracted, in a record that was read: it stands in the line alone, since a 30th field would cost as
+        much as told.
+        """
+        extracted: Mapping[str, Any] | None = self.__dict__.get("_fields")
+        return extracted
+
+    @fields.setter
+    def fields(self, extracted: Mapping[str, Any] | None) -> None:
+        self.__dict__["_fields"] = extracted

@@ -106,6 +106,16 @@ class Pace:
         return self._interval > 0.0
 
     @property
+    def interval(self) -> float:
+        """Seconds between two requests at an even pace; 0 where there is no rate."""
+        return self._interval
+
+    @property
+    def counted_until(self) -> float:
+        """Until when nothing goes since the server's own count is used up (see `allow`); -inf where it is not."""
+        return self._quota_until if self._quota <= 0 else -inf
+
+    @property
     def dead(self) -> bool:
         """The host was given up: its requests end without being sent, and nothing holds them back."""
         return self.breaker is not None and self.breaker.dead
@@ -238,6 +248,20 @@ class Pace:
             self._arrival = max(self._arrival, now + crawl_delay)  # it was asked for robots.txt just now
             self._adjust()
 
+    def limit_to(self, limits: PaceLimits, now: float) -> None:
+        """Other limits hold from now on. What the host asked for, its faults and what was learned of it hold as well.
+
+        What was sent counts on: a debt to the old rate becomes as many requests' worth of the new one.
+        """
+        before, learned = self._interval, self.learned
+        self.limits = limits
+        if learned is not None:
+            learned.limit_to(limits.concurrency, limits.rate)
+        self._adjust()
+        scale = self._interval / before if before else 0.0
+        self._arrival = _rescaled(self._arrival, now, scale)
+        self._wire = _rescaled(self._wire, now, scale)
+
     # -- over a restart -----------------------------------------------------------------------------------------------
 
     def restart(self, now: float) -> None:
@@ -315,3 +339,8 @@ class Pace:
         # In seconds of the configured rate: what was learned makes a burst smaller, never larger.
         self._tolerance = 0.0 if even else configured * (limits.burst - 1)
         self.spacing = 0.0 if self.dead else max(self._interval, self.latency / self.concurrency)
+
+
+def _rescaled(arrival: float, now: float, scale: float) -> float:
+    """A moment to come, at another rate; one that is past says nothing of it."""
+    return now + (arrival - now) * scale if arrival > now else arrival

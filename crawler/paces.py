@@ -17,11 +17,12 @@ def text_of(state: PaceState, wall: float) -> str:
     """The state, with its moments on the wall clock, as JSON; `wall` is now."""
     blocked = state.blocked_until if state.blocked_until > -inf else None
     broken_for = None if state.opened_at is None else wall - state.opened_at
-    return orjson.dumps((blocked, *state[1:6], broken_for, state.dead)).decode()
+    return orjson.dumps((blocked, *state[1:6], broken_for, state.dead, wall)).decode()
 
 
 def state_of(text: str, wall: float, longest: float) -> PaceState:
-    """The state of `text_of`. The clock may have been set back meanwhile: no block is longer than `longest` seconds.
+    """The state of `text_of`. No block is longer than `longest` seconds, nor, where the clock was set back meanwhile,
+    than it was when it was written.
 
     A host stays broken for as long as it was seen to be: what passed while nobody looked does not count.
     """
@@ -36,7 +37,10 @@ def state_of(text: str, wall: float, longest: float) -> PaceState:
                 int(failures),
                 int() | float() | None as broken_for,
                 bool(dead),
+                *written,
             ] if _above(0.0, rate, ceiling) and _above(-1, faults, failures):
+                if blocked is not None and written and isinstance(written[0], int | float):
+                    blocked = min(blocked, wall + max(0.0, blocked - written[0])) if wall < written[0] else blocked
                 blocked_until = -inf if blocked is None else min(blocked, wall + longest)
                 opened_at = None if broken_for is None else wall - broken_for
                 return PaceState(blocked_until, faults, rate, ceiling, concurrency, failures, opened_at, dead)

@@ -7,6 +7,7 @@ default stands in the job model, never here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache, reduce
 from pathlib import Path
 
 from crawler.bodytext import content_of, fields_of, pairs_of
@@ -20,6 +21,7 @@ from crawler.jobinput import expand
 from crawler.jobrequest import RequestSaid
 from crawler.keys import Keys
 from crawler.model import Request
+from crawler.pages import Pages
 from crawler.patterns import Patterns
 from crawler.reading import Reader
 from crawler.redirect import harmless
@@ -35,7 +37,7 @@ def sources_of(loaded: LoadedJob) -> list[Source]:
     if given.template is not None:
         text, variables = given.template, given.vars
         template = (f"{text} {variables}", lambda: expand(text, variables))
-    return open_sources(given.urls, given.files, given.column, template, loaded.base)
+    return open_sources(given.urls, given.files, given.column, template, loaded.base, sitemaps=given.sitemaps)
 
 
 def defaults_of(loaded: LoadedJob) -> Defaults:
@@ -44,13 +46,11 @@ def defaults_of(loaded: LoadedJob) -> Defaults:
     headers = job.request.headers
     of = None
     if any("request" in said.model_fields_set for said in job.hosts.values()):
-        patterns = Patterns((text, said) for text, said in job.hosts.items())
+        patterns = Patterns((text, _said(said.request, said.headers, base)) for text, said in job.hosts.items())
 
+        @lru_cache(maxsize=65_536)  # asked for each row
         def of(netloc: str) -> Said:
-            found = Said()
-            for said in reversed(patterns.matching(netloc)):
-                found = over(found, _said(said.request, said.headers, base))
-            return found
+            return reduce(over, reversed(patterns.matching(netloc)), Said())
 
     return Defaults(_said(job.request, headers, base), job.request.base_url, base, of, job.websocket.messages)
 
@@ -95,6 +95,17 @@ def keys_of(job: Job) -> Keys:
     """What shares a pace in this job."""
     if job.limits.politeness != "domain":
         return Keys(by_address=job.limits.politeness == "ip")
+    return Keys(_registrable())
+
+
+def registrable_of(job: Job) -> Callable[[str], str | None]:
+    """The domain of a host as the job's scope needs it: where no domain is asked for, nothing is loaded."""
+    return _registrable() if job.crawl is not None and job.crawl.scope == "domain" else lambda host: None
+
+
+@cache
+def _registrable() -> Callable[[str], str | None]:
+    """The domain of a host by the public suffix list; None where it has none."""
     from publicsuffixlist import PublicSuffixList  # 40 ms, for who wants it
 
     suffixes = PublicSuffixList()
@@ -104,23 +115,29 @@ def keys_of(job: Job) -> Keys:
         found: str | None = None if address else suffixes.privatesuffix(host)
         return found
 
-    return Keys(registrable)
+    return registrable
 
 
 def fetch_rules(
-    job: Job, hosts: Hosts, named: Callable[[Request], bool], run: str = "plan", parts: Path | None = None
+    job: Job,
+    hosts: Hosts,
+    named: Callable[[Request], bool],
+    run: str = "plan",
+    parts: Path | None = None,
+    pages: Pages | None = None,
 ) -> FetchRules:
-    """What of the job a fetch needs; bodies are kept where `parts` is given."""
+    """What of the job a fetch needs; bodies are kept where `parts` is given, and read by `pages`."""
     headers = headers_of(job)
     paged = Patterns((pattern, True) for pattern in job.paging.hosts or ["*"]) if job.paging is not None else None
     return FetchRules(
         run=run,
         headers={name: value for name, value in headers.items() if name not in harmless(headers)},
-        keep=Keep(str(parts) if parts is not None and job.output.bodies == "files" else None),
+        keep=Keep(str(parts) if parts is not None and job.output.keeps_bodies else None),
         of=hosts.of,
         named=named,
         idempotent=job.request.idempotency_key,
-        reader=Reader(job.paging, paged) if paged is not None else Reader(),
+        archived=harmless(headers) if parts is not None and "warc" in job.output.bodies else None,
+        reader=Reader(job.paging, paged or Patterns([("*", True)]), pages),
     )
 
 
@@ -135,6 +152,12 @@ def session_settings(job: Job) -> SessionSettings:
         pins=connection.resolve,
         allow_private=connection.allow_private,
     )
+
+
+def longest_wait(job: Job) -> float:
+    """Seconds that a request waits for its next attempt at most."""
+    policies = [job.retry, *(host.retry for host in job.hosts.values())]
+    return max(max(policy.retry_after_max, policy.backoff.max) for policy in policies)
 
 
 def obeys_robots(job: Job) -> bool:

@@ -44,6 +44,8 @@ class PerHost(_Section):
     min_rate_per_host: Rate = 0.1
     bandwidth_per_host: Bandwidth | None = None
     max_body: Size = Field(1024**3, ge=1)
+    max_ratio: float = Field(200.0, ge=1, le=1_000_000)
+    segments_per_file: int = Field(1, ge=1, le=16)
     robots: Literal["obey", "ignore"] = "ignore"
     crawl_delay_max: Duration = Field(60.0, ge=0)
 
@@ -89,10 +91,10 @@ class HostOverrides(PerHost):
 
 
 def _given(model: BaseModel, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's dump, by alias, without what its author left to the defaults, tables within it as well."""
+    """A model's dump, by name or alias, without what its author left to the defaults, tables within it as well."""
     found = {}
-    for name in model.model_fields_set:
-        inner, key = getattr(model, name), type(model).model_fields[name].alias or name
-        if key in data:
+    for name, field in type(model).model_fields.items():
+        if name in model.model_fields_set:
+            inner, key = getattr(model, name), name if name in data else field.alias or name
             found[key] = _given(inner, data[key]) if isinstance(inner, BaseModel) else data[key]
-    return {key: found[key] for key in data if key in found}
+    return found

@@ -13,10 +13,10 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 from crawler.errors import Reason
+from crawler.reasonglobs import STATUSES, glob
 from crawler.statuses import span_of
 
 _SLUGS = [reason.slug() for reason in Reason if reason is not Reason.STATUS]
-_STATUSES = [Reason.STATUS.slug(status) for status in range(100, 1000)]
 
 
 class Failing(Protocol):
@@ -49,7 +49,7 @@ def pick(failures: Iterable[F], wanted: Picked, now: float) -> list[F]:
     """Those failures that are wanted, in their order. Raises ValueError for a reason or status that cannot be."""
     reasons = [_reason(text) for text in wanted.reasons]
     spans = [_span(text) for text in wanted.statuses]
-    hosts = [_glob(text.lower()) for text in wanted.hosts]
+    hosts = [glob(text.lower()) for text in wanted.hosts]
     latest = now - wanted.older if wanted.older is not None else inf
     by_reason: dict[str, bool] = {}  # of 10^6 failures few have a reason, or a host, of their own
     by_host: dict[str, bool] = {}
@@ -66,7 +66,7 @@ def pick(failures: Iterable[F], wanted: Picked, now: float) -> list[F]:
 
 
 def _any(globs: list[re.Pattern[str]], text: str) -> bool:
-    return not globs or any(glob.fullmatch(text) for glob in globs)
+    return not globs or any(one.fullmatch(text) for one in globs)
 
 
 def _within(spans: list[tuple[int, int]], reason: str) -> bool:
@@ -74,17 +74,12 @@ def _within(spans: list[tuple[int, int]], reason: str) -> bool:
     return not spans or (status.isdigit() and any(first <= int(status) <= last for first, last in spans))
 
 
-def _glob(text: str) -> re.Pattern[str]:
-    """`*` and `?` alone: brackets stand in the hosts of IPv6 addresses."""
-    return re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
-
-
 def _reason(text: str) -> re.Pattern[str]:
-    glob = _glob("status-*" if text == Reason.STATUS.value else text)
-    if not any(glob.fullmatch(slug) for slug in (*_SLUGS, *_STATUSES)):
+    found = glob("status-*" if text == Reason.STATUS.value else text)
+    if not any(found.fullmatch(slug) for slug in (*_SLUGS, *STATUSES)):
         near = get_close_matches(text, _SLUGS, 1) or get_close_matches(text, ["status-404", "status-5*"], 1)
         raise ValueError(f"'{text}' is no reason" + (f"; did you mean '{near[0]}'?" if near else ""))
-    return glob
+    return found
 
 
 def _span(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from math import inf
 from random import Random
@@ -17,21 +17,29 @@ from time import monotonic
 from time import time as wall_clock
 from typing import NamedTuple, Protocol
 
-from aiolimiter import AsyncLimiter
-
 from crawler.admission import Admission, Ask
-from crawler.bound import at_once, eta
+from crawler.bound import eta
 from crawler.capture import METHOD
+from crawler.discovery import TRAPS, Discovery
+from crawler.diskguard import DiskGuard, NoRoom
 from crawler.errors import Reason, StorageError
+from crawler.filelimit import open_files, out_of_files
 from crawler.frontier import DRAINED, Frontier
 from crawler.intake import Import, Intake
+from crawler.jobrate import JobRate
 from crawler.keys import Keys
 from crawler.ledger import Ledger
+from crawler.links import Leads
+from crawler.livestate import Hindered
 from crawler.memory import MemoryGuard
-from crawler.model import Failed, Fetched, Outcome, Request, Timing
+from crawler.mirrors import next_mirror
+from crawler.model import Failed, Fetched, Outcome, Request, Skipped, Timing
+from crawler.openfiles import Crew
 from crawler.pace import Pace
 from crawler.penalties import tell
-from crawler.settle import End, Host, News, Rules, judge, move, news_of
+from crawler.recall import Recall
+from crawler.robots import origin_of
+from crawler.settle import End, Host, News, Rules, Wait, judge, move, news_of
 from crawler.tally import Snapshot, Speed
 from crawler.urls import BadURL, hostname, join
 from crawler.wake import Wake
@@ -41,6 +49,9 @@ log = logging.getLogger("crawler")
 Fetch = Callable[[Request], Awaitable[Outcome]]
 
 _DRAIN_SECONDS = 30.0
+_BREATH = 0.25  # seconds until a request that found no file to open is made again
+_NOTED = 10.0  # seconds between two notes of what traps were found
+_SLICE = 1_000  # hosts that are given other limits in one go
 
 
 class Shown(Protocol):
@@ -58,6 +69,9 @@ class Plan(NamedTuple):
     rate: float | None  # requests per second, the whole job
     rules: Rules
     memory: int | None  # bytes above which nothing new is begun
+    disk: DiskGuard | None = None  # the one that bodies are written under
+    recall: Recall = Recall(None)  # what earlier runs know
+    sees_all: bool = False  # once it is over, what it did not see is gone
 
 
 class Gates(NamedTuple):
@@ -94,10 +108,16 @@ class Pipeline:
             busy=lambda: self._idle == 0,
             fed=self._wake.set,
         )
+        self._discovery = given.discovery
         self._speed = Speed()
         self._stopping = False
-        self._paying: asyncio.Future[None] | None = None
+        self._paused = False
+        self._halted = False  # stopping or paused: nothing new is begun
+        self._rate = JobRate(plan.rate)
         self._memory = MemoryGuard(plan.memory)
+        self._disk = plan.disk or DiskGuard(None)
+        self._crew = Crew(plan.workers)
+        self.no_room: str | None = None  # why the run was stopped, where that was for want of room on the disk
         self._workers: list[asyncio.Task[None]] = []
 
     # -- from outside -------------------------------------------------------------------------------------------------
@@ -113,10 +133,55 @@ class Pipeline:
         for transfer in self.watch.transfers:
             if transfer.endless and not self._stopping:
                 _cut(transfer)
-        self._stopping = True
-        if self._paying is not None:
-            self._paying.cancel()
+        self._stopping = self._halted = True
+        self._rate.stop()
         self._wake.set()
+
+    def pause(self) -> None:
+        """Begin nothing new until `resume`; what is under way ends, and is committed."""
+        self._paused = self._halted = True
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._paused, self._halted = False, self._stopping
+        self._wake.set()
+
+    def change_rate(self, rate: float | None) -> None:
+        """Another limits.rate from now on, in requests per second."""
+        self._rate.change(rate)
+        self._wake.set()
+
+    async def change_paces(self) -> int:
+        """Let what the frontier is told of limits now hold for every host; to how many that was news."""
+        changed, names = 0, list(self._frontier.queues)
+        for start in range(0, len(names), _SLICE):
+            changed += self._frontier.limit(names[start : start + _SLICE], monotonic())
+            self._wake.set()
+            await asyncio.sleep(0)
+        return changed
+
+    @property
+    def hindered(self) -> Hindered:
+        """What keeps it from beginning something new."""
+        disk = self._disk.why if self._disk.full else ""
+        full = "limits.memory is reached" if self._memory.full else disk
+        idle = self._idle - self._crew.missing
+        return Hindered(self._paused, self._stopping, full, self._rate.rate, self._rate.paying, idle)
+
+    @property
+    def queued(self) -> int:
+        """Requests handed to workers that none has begun."""
+        return self._queue.qsize()
+
+    @property
+    def frontier(self) -> Frontier:
+        """What waits, by host."""
+        return self._frontier
+
+    @property
+    def stopping(self) -> bool:
+        """Was it told to stop."""
+        return self._stopping
 
     @property
     def ledger(self) -> Ledger:
@@ -126,8 +191,10 @@ class Pipeline:
     def named(self, request: Request) -> bool:
         """Does the job's own input name the host at which this request stands, or began."""
         host = hostname(request.url)
-        if host == hostname(request.seed):
+        if not request.depth and host in (hostname(request.seed), *map(hostname, request.mirrors)):
             return True
+        if self._discovery is not None:
+            return self._discovery.names(host)
         # A domain or an address may stand for hosts that nobody named.
         return self._frontier.named(host) if self._gates.keys.plain else host in self._intake.names
 
@@ -136,6 +203,21 @@ class Pipeline:
         pace = self._frontier.pace(host)
         return pace.sent if pace.paced else None
 
+    def lend(self, request: Request) -> bool:
+        """One more connection for a request under way, where its host and the job have one free, until `give_back`."""
+        if self._idle <= self._crew.missing or self._halted or self._disk.full or not self._rate.free:
+            return False
+        if not self._frontier.lend(request.host, monotonic()):
+            return False
+        self._idle -= 1
+        return True
+
+    def give_back(self, request: Request) -> None:
+        """A lent connection is of no more use."""
+        self._frontier.done(request.host, monotonic())
+        self._idle += 1
+        self._wake.set()
+
     def snapshot(self) -> Snapshot:
         """The run as it stands; counts of ends are those committed."""
         now = monotonic()
@@ -143,11 +225,11 @@ class Pipeline:
         done = counts.fetched + counts.failed + counts.skipped
         rate, byte_rate = self._speed.sample(now, done, counts.bytes)
         longest, host = self._frontier.longest(now)
-        left = eta(longest, state.waiting + state.leased, rate)
+        left = eta(longest, state.waiting + state.leased, rate) if not self._paused else inf
         return Snapshot(
             job=self._plan.job,
             run=self._plan.run,
-            state="draining" if self._stopping else "running",
+            state="draining" if self._stopping else "paused" if self._paused else "running",
             at=wall_clock(),
             elapsed=self._ledger.elapsed,
             known=self._known + self._intake.read,
@@ -183,27 +265,34 @@ class Pipeline:
             for task in (*others, *self._workers):
                 task.cancel()
             self._ledger.close()
+        self._note()
         await self._ledger.commit()
+        if not self._stopping:
+            await self._ledger.finish(sees_all=self._saw_all())
         return not self._stopping
+
+    def _saw_all(self) -> bool:
+        """Is a URL that was not met gone: not where links may have stood on pages that could not be had."""
+        if self._discovery is None or not self._plan.sees_all:
+            return self._plan.sees_all
+        return self._discovery.unbounded and self._ledger.tally.missed_nothing
 
     # -- take, fetch, settle ------------------------------------------------------------------------------------------
 
     async def _dispatch(self) -> None:
         """Give each idle worker the next request that may go. Paces and rate are charged at the moment of sending."""
-        rate = self._plan.rate
-        limiter = AsyncLimiter(at_once(rate), at_once(rate) / rate) if rate else None
-        paid = limiter is None
+        paid = self._rate.free
         while not self._stopping:
-            if self._idle == 0 or (self._memory.full and self._frontier.leased):
+            if self._idle <= self._crew.missing or self._held_up():
                 await self._wake.wait()
                 continue
-            if not paid and limiter is not None:
-                paid = await self._pay(limiter)
+            if not paid:
+                paid = await self._rate.pay()
                 continue
             step = self._frontier.take(monotonic())
             if isinstance(step, Request):
                 self._idle -= 1
-                paid = limiter is None
+                paid = self._rate.free
                 self._queue.put_nowait(step)
             elif step is DRAINED:
                 return
@@ -211,16 +300,11 @@ class Pipeline:
                 self._intake.low.set()
                 await self._wake.wait(step.moment)
 
-    async def _pay(self, limiter: AsyncLimiter) -> bool:
-        """Wait until the rate of the job allows one more; False when told to stop meanwhile."""
-        self._paying = asyncio.ensure_future(limiter.acquire())
-        try:
-            await self._paying
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-            return False
-        return True
+    def _held_up(self) -> bool:
+        """Is nothing new to be begun; when all is done, that is found out all the same."""
+        if self._paused or self._disk.full:
+            return self._frontier.waiting > 0
+        return self._memory.full and self._frontier.leased > 0
 
     async def _worker(self, fetch: Fetch) -> None:
         while (request := await self._queue.get()) is not None:
@@ -236,6 +320,11 @@ class Pipeline:
         if self._stopping and request.method == METHOD:
             return False  # it would be cut at once
         host, sent_at = request.host, monotonic()
+        if not request.recalled and request.robots is None:
+            self._plan.recall.look(request, wall_clock())
+            if request.resting is not None and (self._discovery is None or not self._discovery.follows(request)):
+                await self._refuse(Skipped(request, Reason.NOT_DUE, request.resting), host)
+                return False
         pace = self._frontier.pace(host)
         if (why := self._barred(request)) is not None:
             await self._refuse(Failed(request, "", Reason.AUTH_REJECTED, why, None), host)
@@ -249,15 +338,32 @@ class Pipeline:
             elif gate is not None:
                 await self._refuse(gate, host)
                 return False
+        if self._discovery is not None and not request.depth:
+            await self._find_sitemaps(self._discovery, request)
+        if self._discovery is not None and self._discovery.strange(request):
+            request.foreign = True
+        if request.partial is None and request.robots is None and request.headers is None:
+            request.partial = self._ledger.begun(request.url)
         try:
             outcome = await fetch(request)
+        except OSError as trouble:
+            wait = self._lacking(trouble)
+            log.info("%s waits: %s", request.url, trouble)
+            self._frontier.again(request, monotonic() + wait, monotonic(), came_from=host)
+            return True
         except Exception as error:
             outcome = _internal(request, error)
+        if self._crew.missing:
+            self._crew.fine()
         if request.robots is not None:
             await self._robots_answered(outcome, host, sent_at)
         else:
-            if not self._gates.keys.plain and isinstance(outcome, Fetched):
-                await self._know_next(outcome)
+            if not self._gates.keys.plain:
+                await self._know_mirror(request)
+                if isinstance(outcome, Fetched):
+                    await self._know_next(outcome)
+            if self._discovery is not None and isinstance(outcome, Fetched):
+                await self._discover(self._discovery, outcome)
             self._settle(outcome, host, pace, sent_at)
         unsent = _unsent(outcome)
         if unsent:
@@ -265,6 +371,21 @@ class Pipeline:
         if self._ledger.crowded:
             await self._ledger.room()
         return not unsent
+
+    def _lacking(self, error: OSError) -> float:
+        """What a fetch lacked on this machine: seconds until it is worth another try. Raises StorageError where it is
+        neither room nor open files.
+        """
+        if isinstance(error, NoRoom):
+            return 0.0
+        if not out_of_files(error):
+            raise StorageError(f"a body could not be written: {error}") from error
+        told = self._crew.struck(self._frontier.leased, open_files())
+        if told is not None:
+            log.warning("%s", told)
+        if self._crew.hopeless:
+            raise StorageError(f"not one request finds a file to open: {error}") from error
+        return _BREATH
 
     def _barred(self, request: Request) -> str | None:
         """Why the credential of a request is not worth another try, if it has one."""
@@ -277,11 +398,14 @@ class Pipeline:
         if outcome.request.robots is not None:
             await self._robots_answered(outcome, host, monotonic())
             return
-        now = monotonic()
+        await self._know_mirror(outcome.request)
+        now, request = monotonic(), outcome.request
         then = judge(outcome, self._plan.rules, now, self._rng).then
-        assert isinstance(then, End)
-        self._frontier.done(host, now, sent=False)
-        self._end(outcome.request, then)
+        if isinstance(then, Wait):  # at its next mirror
+            self._again(request, then, host, now, _id_of(outcome))
+        else:
+            self._frontier.done(host, now, sent=False)
+            self._end(request, then)
         await asyncio.sleep(0)
         await self._ledger.room()
 
@@ -310,6 +434,56 @@ class Pipeline:
         self._frontier.let_go(request.home, now)
         self._wake.set()
 
+    async def _discover(self, discovery: Discovery, outcome: Fetched) -> None:
+        """What a page leads to, as requests that are committed with its end; of very many most are put in before."""
+        if outcome.again:
+            return
+        if not self._intake.knows.is_set():
+            await self._intake.knows.wait()
+        if outcome.sitemap is not None:
+            await self._listed(discovery, outcome)
+        last: list[Request] = []
+        for found in discovery.found(outcome):
+            if last:
+                await self._intake.found_many(last)
+            if self._gates.keys.by_address:
+                await self._placed(found)
+            last = found
+        outcome.found = last
+
+    async def _find_sitemaps(self, discovery: Discovery, request: Request) -> None:
+        """Of the site of a seed, now that its robots.txt is known."""
+        if not discovery.wants_sitemaps(request):
+            return
+        await self._intake.knows.wait()
+        origin = origin_of(request.url)
+        await self._intake.found_many(discovery.sitemaps(origin, self._gates.admission.sitemaps(origin)))
+
+    async def _listed(self, discovery: Discovery, outcome: Fetched) -> None:
+        """The same of a sitemap, which is read piece by piece, however large."""
+        batches = outcome.sitemap or iter(())
+        while (leads := await asyncio.to_thread(_next, batches)) is not None:
+            outcome.leads = leads
+            for found in discovery.found(outcome):
+                if self._gates.keys.by_address:
+                    await self._placed(found)
+                await self._intake.found_many(found)
+            if leads.warning is not None:
+                outcome.warning = "; ".join(filter(None, [outcome.warning, leads.warning]))
+        outcome.leads = None
+
+    async def _placed(self, found: list[Request]) -> None:
+        """Where hosts are told apart by address, those of new requests are looked up."""
+        for request in found:
+            name = hostname(request.url)
+            await self._intake.know(name)
+            request.host = request.home = self._gates.keys.key_of(name)
+
+    async def _know_mirror(self, request: Request) -> None:
+        """The same of the URL at which a request would go on if this one failed."""
+        if (url := next_mirror(request)) is not None:
+            await self._intake.know(hostname(url))
+
     async def _know_next(self, outcome: Fetched) -> None:
         """Where hosts are told apart by address, that of the next hop or page has to be known before it is queued."""
         if outcome.next_url is not None:  # of a run that goes on, the addresses of its rows are not known
@@ -324,7 +498,9 @@ class Pipeline:
 
         Under a rate of the whole job it goes on only with what that allowed for a request that was not sent.
         """
-        if self._stopping or (self._plan.rate and not unspent) or self._memory.full:
+        if self._halted or (not self._rate.free and not unspent) or self._memory.full or self._disk.full:
+            return None
+        if self._crew.missing > self._idle:
             return None
         step = self._frontier.take(monotonic())
         if not isinstance(step, Request):
@@ -347,30 +523,44 @@ class Pipeline:
         if isinstance(then, End):
             if then.following is not None:
                 self._intake.found(then.following, now)  # before its page is done: else all might seem drained
+            if isinstance(outcome, Fetched):
+                for found in outcome.found:
+                    self._intake.found(found, now)
+                if outcome.items:
+                    self._ledger.items(request, outcome.items)
             self._frontier.done(host, now, sent=not _unsent(outcome))
             self._end(request, then)
             return
+        self._again(request, then, host, now, _id_of(outcome))
+
+    def _again(self, request: Request, then: Wait, host: str, now: float, request_id: str) -> None:
+        """Let a request that stood at `host` wait, wherever it stands now."""
         self._frontier.again(request, then.not_before, now, came_from=host)
         if then.slug is not None:
             self._ledger.retry(request, then.not_before)
-            log.info("retry %s after %s: %s", request.url, then.slug, then.error)
+            more = {"url": request.url, "request_id": request_id}
+            log.info("retry %s after %s: %s", request.url, then.slug, then.error, extra=more)
 
     def _end(self, request: Request, end: End) -> None:
         self._ledger.end(request, end)
         record = end.record
+        if self._discovery is not None and record.outcome == "fetched":  # else it may be made again
+            self._ledger.claims(self._discovery.claimed(request))
         if record.outcome == "failed":
             log.warning(
                 "failed %s: %s",
                 record.url,
                 record.error,
-                extra={"reason": record.reason, "request_id": record.request_id},
+                extra={"reason": record.reason, "url": record.url, "request_id": record.request_id},
             )
 
     def _tell_host(self, news: News, host: str, sent_at: float, now: float) -> None:
         if news.host is Host.NOTHING:
             return
         pace, backoff = self._frontier.pace(host), self._plan.rules.retry_of(host).backoff
+        known = max(pace.blocked_until, now)
         if tell(pace, news, sent_at, now, backoff, self._rng):
+            self._ledger.tally.wait(host, pace.blocked_until - known)
             self._ledger.learned(host, at_once=news.wait is not None or news.quota is not None)
             self._say(host, pace, now)
 
@@ -384,19 +574,36 @@ class Pipeline:
 
     async def _look(self) -> None:
         """Stop transfers that have overstayed."""
+        noted = monotonic()
+        self.watch.begin(noted)
         while True:
             await asyncio.sleep(self.watch.tick)
             for transfer in self.watch.overdue(monotonic()):
                 _cut(transfer)
-            if self._memory.look():
-                self._intake.paused = self._memory.full
+            if self._memory.look() | self._disk.look(monotonic()):
+                self._intake.paused = self._memory.full or self._disk.full
                 self._wake.set()
                 self._intake.eased.set()
+            if monotonic() - noted > _NOTED:
+                noted = monotonic()
+                self._note()
+            if self._disk.hopeless and self._frontier.waiting and not self._stopping:
+                self.no_room = f"{self._disk.why}; the next run goes on"
+                self.stop()
+
+    def _note(self) -> None:
+        """Let the next commit remember what traps were found; after a kill a little less is known of them."""
+        if self._discovery is not None and (state := self._discovery.traps_state()) is not None:
+            self._ledger.note(TRAPS, state)
 
     async def _show(self, shown: Shown) -> None:
         while True:
             await asyncio.sleep(0.25)
             shown.update(self.snapshot())
+
+
+def _next(batches: Iterator[Leads]) -> Leads | None:
+    return next(batches, None)
 
 
 def _cut(transfer: Transfer) -> None:
@@ -405,14 +612,18 @@ def _cut(transfer: Transfer) -> None:
     task.cancel()
 
 
+def _id_of(outcome: Outcome) -> str:
+    return "" if isinstance(outcome, Skipped) else outcome.request_id
+
+
 def _unsent(outcome: Outcome) -> bool:
     """Did nothing of it go onto the wire: no request at all, or one whose body or credential is not to be had."""
+    if isinstance(outcome, Fetched):
+        return outcome.request.resting is not None
     return isinstance(outcome, Failed) and outcome.timing is None
 
 
 def _internal(request: Request, error: Exception) -> Outcome:
-    """A fault of ours, met by one input. Raises StorageError where the disk is at fault."""
-    if isinstance(error, OSError):
-        raise StorageError(f"a body could not be written: {error}") from error
-    log.error("internal error at %s", request.url, exc_info=error)
+    """A fault of ours, met by one input."""
+    log.error("internal error at %s", request.url, exc_info=error, extra={"url": request.url})
     return Failed(request, "", Reason.INTERNAL, f"internal error: {error!r}", Timing(wall_clock()))

@@ -38,15 +38,22 @@ class Pools:
     """All pools of a session; must be made in a running loop."""
 
     def __init__(
-        self, guard: Guard, connections: int, keepalive: float, headers: CIMultiDict[str], most: int = 256
+        self,
+        guard: Guard,
+        connections: int,
+        keepalive: float,
+        headers: CIMultiDict[str],
+        most: int = 256,
+        idle: int = 1 << 30,
     ) -> None:
+        self._idle = idle
         self._guard = guard
         self._connections = connections
         self._keepalive = keepalive
         self._headers = headers
         self._most = most
         self._pools: OrderedDict[Route, Pool] = OrderedDict()  # the least recently used first
-        connector = Connector(DIRECT, guard, connections, keepalive)
+        connector = Connector(DIRECT, guard, connections, keepalive, self._make_room)
         # Requests of aiohttp want to know a session; they ask nothing of it.
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self.direct = Pool(connector, Wire(connector, self._session, headers, DIRECT))
@@ -80,10 +87,20 @@ class Pools:
     def _known(self, route: Route) -> Pool:
         pool = self._pools.get(route)
         if pool is None:
-            connector = Connector(route, self._guard, self._connections, self._keepalive)
+            connector = Connector(route, self._guard, self._connections, self._keepalive, self._make_room)
             pool = self._pools[route] = Pool(connector, Wire(connector, self._session, self._headers, route))
         self._pools.move_to_end(route)
         return pool
+
+    def _make_room(self) -> None:
+        """A connection is about to be opened: where too many are idle, those go that are longest unused."""
+        connectors = [self.direct.connector, *(pool.connector for pool in self._pools.values())]
+        if sum(connector.idle for connector in connectors) < max(1, self._idle):
+            return
+        unused = [(since, n, close) for n, connector in enumerate(connectors) for since, close in connector.unused()]
+        unused.sort(key=lambda one: one[0])
+        for _, _, close in unused[: len(unused) - self._idle // 2]:
+            close()
 
     async def _shrink(self) -> None:
         while len(self._pools) > self._most:

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 EVERY = 10.0  # seconds between lines
+_CLOSE, _CLOSELY = 1.0, 60.0  # seconds between lines of the file at first, and for how long: plots of short runs
 _SLOW = 2.0  # seconds after which the oldest request in flight is worth a word
 
 
@@ -43,17 +44,25 @@ class Progress(Protocol):
 
 
 class Cadence:
-    """When the next line is due: the first after one span of seconds, then one in each."""
+    """When the next line is due: the first after one span of seconds, then one in each. For the first `closely`
+    seconds a span is `close` seconds, then `every`.
+    """
 
-    def __init__(self, every: float = EVERY) -> None:
+    def __init__(self, every: float = EVERY, close: float = 0.0, closely: float = 0.0) -> None:
         self._every = every
-        self._next: float | None = None
+        self._close = close
+        self._closely = closely
+        self._began: float | None = None
+        self._next = 0.0
 
     def due(self, now: float) -> bool:
         """Is a line due; then the next is due a span from now, however late this one is."""
-        if self._next is not None and now < self._next:
+        if self._began is not None and now < self._next:
             return False
-        first, self._next = self._next is None, now + self._every
+        first = self._began is None
+        if self._began is None:
+            self._began = now
+        self._next = now + (self._close if now < self._began + self._closely else self._every)
         return not first
 
 
@@ -150,27 +159,55 @@ class BarProgress:
 
 
 class ProgressFile:
-    """progress.jsonl in the run's folder: a line every ten seconds and one at the end."""
+    """progress.jsonl in the run's folder: a line every second of the first minute, then every ten, and one at the end.
+
+    Whoever rotates logs may rename it: each line goes to the file that has the name then.
+    """
 
     def __init__(self, run_folder: Path) -> None:
-        path, self._file, torn = run_folder / "progress.jsonl", None, False
+        self._path = run_folder / "progress.jsonl"
+        self._file: IO[str] | None = None
+        self._cadence = Cadence(EVERY, _CLOSE, _CLOSELY)
+        torn = False
         with suppress(OSError):  # no room or no right to write: whatever matters more will meet it, and say so
-            torn = path.exists() and _torn(path)
-            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
-        self._lines = LineProgress(self._file, as_json=True)
+            torn = self._path.exists() and _torn(self._path)
+            self._file = _appended(self._path)
         if torn:
-            self._lines.message("")
+            self._write("")
 
     def update(self, snapshot: Snapshot) -> None:
         """Append when due."""
-        self._lines.update(snapshot)
+        if self._cadence.due(snapshot.elapsed):
+            self._write(json_line(snapshot))
 
     def close(self, last: Snapshot) -> None:
         """Append the last moment."""
-        self._lines.close(last)
+        self._write(json_line(last))
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            return
+        with suppress(OSError, ValueError):
+            if _renamed(self._path, self._file):
+                file = _appended(self._path)
+                self._file.close()
+                self._file = file
+            self._file.write(line + "\n")
+            self._file.flush()
+
+
+def _appended(path: Path) -> IO[str]:
+    return open(path, "a", encoding="utf-8")
+
+
+def _renamed(path: Path, file: IO[str]) -> bool:
+    try:
+        return not os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return True
 
 
 def _torn(path: Path) -> bool:
@@ -192,35 +229,47 @@ def choose(stream: IO[str] | None, *, quiet: bool, as_json: bool) -> Progress:
 
 
 def plain_line(snapshot: Snapshot) -> str:
-    """One moment as a line of text; only `state`, `uploaded`, `eta_host` and `slowest` are not always there."""
+    """One moment as a line of text: the time, then words of the form key=value without a space within.
+
+    What comes after `eta` is not always there.
+    """
     more = "+" if snapshot.importing else ""
     eta = duration(snapshot.eta) if snapshot.eta is not None else "?"
-    waits = [f"{snapshot.hosts_waiting} waiting"] if snapshot.hosts_waiting else []
-    if snapshot.next_at is not None:
-        waits.append(f"next in {duration(snapshot.next_at)}")
     parts = [
-        f"{datetime.fromtimestamp(snapshot.at):%H:%M:%S} {printable(snapshot.job)}",
-        f"{snapshot.done}/{snapshot.known}{more} {_share(snapshot)}%",
-        f"{snapshot.rate:.1f}/s {size(snapshot.byte_rate)}/s",
+        f"{datetime.fromtimestamp(snapshot.at):%H:%M:%S} job={_word(snapshot.job)}",
+        f"done={snapshot.done}/{snapshot.known}{more} share={_share(snapshot)}%",
+        f"rate={snapshot.rate:.1f}/s byte_rate={_close(snapshot.byte_rate)}/s",
         f"fetched={snapshot.fetched} failed={snapshot.failed} skipped={snapshot.skipped} retries={snapshot.retries}",
         f"in_flight={snapshot.in_flight} waiting={snapshot.waiting} hosts={snapshot.hosts}",
-        *([f"({', '.join(waits)})"] if waits else []),
-        *([f"uploaded={size(snapshot.uploaded).replace(' ', '')}"] if snapshot.uploaded else []),
         f"eta={eta}",
-        *([f"eta_host={printable(snapshot.eta_host)}"] if snapshot.eta_host and snapshot.eta is not None else []),
+        *([f"hosts_waiting={snapshot.hosts_waiting}"] if snapshot.hosts_waiting else []),
+        *([f"next={duration(snapshot.next_at)}"] if snapshot.next_at is not None else []),
+        *([f"uploaded={_close(snapshot.uploaded)}"] if snapshot.uploaded else []),
+        *([f"eta_host={_word(snapshot.eta_host)}"] if snapshot.eta_host and snapshot.eta is not None else []),
         *([f"state={snapshot.state}"] if snapshot.state != "running" else []),
     ]
     if snapshot.longest and snapshot.longest[1] > _SLOW:
-        parts.append(f"slowest={duration(snapshot.longest[1])} url={printable(snapshot.longest[0])}")
+        parts.append(f"slowest={duration(snapshot.longest[1])} url={_word(snapshot.longest[0])}")
     return " ".join(parts)
 
 
 def json_line(snapshot: Snapshot) -> str:
-    """One moment as a line of JSON; the keys are those of Snapshot, all of them always there."""
-    data = {key: round(value, 3) if isinstance(value, float) else value for key, value in snapshot._asdict().items()}
+    """One moment as a line of JSON, as docs/progress.schema.json describes it."""
+    return orjson.dumps({"event": "progress", **facts(snapshot)}).decode()
+
+
+def facts(snapshot: Snapshot) -> dict[str, Any]:
+    """What such a line holds: the keys are those of Snapshot, all of them always there."""
+    data = {key: _fact(value) for key, value in snapshot._asdict().items()}
     if snapshot.longest:
         data["longest"] = {"url": printable(snapshot.longest[0], 2000), "age": round(snapshot.longest[1], 3)}
-    return orjson.dumps({"event": "progress", **data}).decode()
+    return data
+
+
+def _fact(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    return printable(value) if isinstance(value, str) else value
 
 
 def size(number: float) -> str:
@@ -244,6 +293,15 @@ def duration(seconds: float) -> str:
     if whole < 48 * 3600:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def _close(number: float) -> str:
+    return size(number).replace(" ", "")
+
+
+def _word(text: str) -> str:
+    """Printable, without a space."""
+    return printable(text).replace(" ", "\\x20")
 
 
 def _share(snapshot: Snapshot) -> int:
@@ -273,6 +331,8 @@ def _waits(snapshot: Snapshot) -> str:
     parts = []
     if snapshot.state == "draining":
         parts.append(f"stopping: {snapshot.in_flight:,} in flight may end, Ctrl-C again cuts them")
+    if snapshot.state == "paused":
+        parts.append(f"paused, {snapshot.in_flight:,} in flight may end; crawler resume goes on")
     if snapshot.hosts_waiting:
         parts.append(f"{snapshot.hosts_waiting:,} of {snapshot.hosts:,} hosts wait")
     if snapshot.next_at is not None:

@@ -6,44 +6,51 @@ are kept. Invariant: a body that is not what the job expects never leaves as a s
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import NamedTuple
 
 from crawler.charsets import LOOKED_AT, charset_of
 from crawler.errors import Reason
 from crawler.exchange import Refused
 from crawler.expect import LARGEST
+from crawler.formats import fault_of
 from crawler.hosts import HostRules
-from crawler.model import Fetched, Page, Request
+from crawler.model import Body, Fetched, Heading, Page, Request
+from crawler.pages import Pages
 from crawler.paging import LARGEST as PAGE
 from crawler.paging import End, Fault, Next, PageSeen, Paging, next_page
 from crawler.patterns import Patterns
 from crawler.redirect import exposed
-from crawler.session import Answer
+from crawler.session import TransportError
 from crawler.urls import hostname, netloc
 
 
 class Reader(NamedTuple):
-    """What is asked of every success. `paged` holds the patterns of hosts whose answers are pages."""
+    """What is asked of every success. `paged` holds the patterns of hosts whose answers are pages; `pages` looks for
+    links and fields.
+    """
 
     paging: Paging | None = None
     paged: Patterns[bool] = Patterns([("*", True)])
+    pages: Pages | None = None
 
-    def wanted(self, outcome: Fetched, answer: Answer, host: HostRules) -> int:
+    def wanted(self, outcome: Fetched, answer: Heading, host: HostRules) -> int:
         """How much of the body is to be looked at, in bytes; one more than is read tells that it is too large.
 
         Raises Refused where the head says already that it is not what was expected.
         """
-        expect = host.expect
+        expect, pages = host.expect, self.pages.wanted(answer) if self.pages is not None else 0
         if expect is not None:
             if why := expect.unmet_by_head(answer.headers.get("Content-Type")):
                 raise Refused(Reason.UNEXPECTED_CONTENT, why, answer.status)
             if expect.needs_body:
-                return LARGEST + 1
+                return max(LARGEST + 1, pages)
         if self.paging is not None and self.paging.needs_body and self._pages(outcome.request):
-            return PAGE + 1
-        return LOOKED_AT
+            return max(PAGE + 1, pages)
+        return max(LOOKED_AT, pages)
 
-    def look(self, outcome: Fetched, answer: Answer, host: HostRules, start: bytes | None) -> None:
+    def look(self, outcome: Fetched, answer: Heading, host: HostRules, start: bytes | None) -> None:
         """Look at the body that the outcome has by now, by as much of it as was wanted; None: there was none to read.
 
         Raises Refused.
@@ -58,10 +65,16 @@ class Reader(NamedTuple):
         if self.paging is not None and self._pages(outcome.request):
             self._turn(outcome, answer, start or b"")
 
+    async def verify(self, outcome: Fetched) -> None:
+        """Look for the end that its format wants, where the body is of one that is known. Raises TransportError."""
+        fault = await asyncio.to_thread(_misformed, outcome.body)  # a small gzip may unpack to very much
+        if fault is not None:
+            raise TransportError(Reason.BAD_CONTENT, f"the body {fault}")
+
     def _pages(self, request: Request) -> bool:
         return bool(self.paged.matching(netloc(request.url)))
 
-    def _turn(self, outcome: Fetched, answer: Answer, start: bytes) -> None:
+    def _turn(self, outcome: Fetched, answer: Heading, start: bytes) -> None:
         """Find the next page. Raises Refused where nobody can say whether there is one."""
         assert self.paging is not None
         request, body = outcome.request, outcome.body
@@ -87,6 +100,19 @@ class Reader(NamedTuple):
             outcome.warning = "; ".join(filter(None, [outcome.warning, step.why]))
         if request.page is None:
             request.page = page
+
+
+def _misformed(body: Body) -> str | None:
+    data = body.data
+    if data is not None:
+        return fault_of(lambda offset, length: data[offset : offset + length], body.size)
+    if body.part is None:
+        return None
+    fd = os.open(body.part, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        return fault_of(lambda offset, length: os.pread(fd, length, offset), body.size)
+    finally:
+        os.close(fd)
 
 
 def _astray(request: Request, url: str) -> str | None:

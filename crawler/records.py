@@ -69,7 +69,7 @@ def record_of(
         headers=None,
         etag=None,
         last_modified=None,
-        depth=0,
+        depth=request.depth,
         page=request.page.number if request.page else None,
         referrer=request.referrer,
         length_checked=None,

@@ -6,29 +6,35 @@ presence is the sign of a whole run; its hosts add up to its outcomes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
 
 from crawler.durable import replace
 from crawler.errors import ExitCode, StorageError
+from crawler.parcels import Counts
 from crawler.progress import duration, size
-from crawler.tally import OTHER_HOSTS, Snapshot, Tally
+from crawler.stamps import stamp
+from crawler.tally import NO_HOST, OTHER_HOSTS, HostCounts, Snapshot, Tally
 from crawler.urls import printable
 
 _TOP_HOSTS = 100
 _TOP_REASONS = 8
-NO_HOST = "(no host)"  # inputs that are no URL
+_TOP_TRAPS = 5
 
 
 @dataclass(frozen=True)
 class Summary:
     """summary.json; times in ISO 8601 and seconds, sizes in bytes, latencies in milliseconds, rate in ends per second.
 
+    `failed_because` says what was more than `run.max_failed` allows, `stopped_by` which deadline came.
     `inputs` is a lower bound when `importing`: the run was stopped before all sources were read. `hosts` holds the
-    hundred with the most ends, and the others together.
+    hundred with the most ends, and the others together; there `other` is what failed or was skipped, `blocked_s` how
+    long the host was left alone. `changes` counts what was new, changed, unchanged or gone against the run before. Of a
+    crawl `links` tells what became of the links found, and `traps` which patterns of URLs were stopped, each with how
+    many of its URLs were left.
     """
 
     job: str
@@ -52,11 +58,25 @@ class Summary:
     rate: float
     latency_ms: dict[str, float | None]
     ttfb_ms: dict[str, float | None]
-    hosts: dict[str, dict[str, int]]
+    hosts: dict[str, dict[str, int | float]]
     warnings: list[str]
+    uploads: dict[str, int] | None
+    links: dict[str, int]
+    traps: list[dict[str, str | int]]
+    changes: dict[str, int]
+    failed_because: list[str] = field(default_factory=list)
+    stopped_by: str | None = None
 
 
-def summarize(tally: Tally, last: Snapshot, started: float, code: ExitCode, warnings: tuple[str, ...] = ()) -> Summary:
+def summarize(
+    tally: Tally,
+    last: Snapshot,
+    started: float,
+    code: ExitCode,
+    warnings: tuple[str, ...] = (),
+    uploads: Counts | None = None,
+    traps: Sequence[tuple[str, int]] = (),
+) -> Summary:
     """Put the numbers of a run together; `started` in seconds since the epoch."""
     return Summary(
         job=last.job,
@@ -64,8 +84,8 @@ def summarize(tally: Tally, last: Snapshot, started: float, code: ExitCode, warn
         state=last.state,
         exit_code=int(code),
         exit=code.name.lower(),
-        started=_iso(started),
-        ended=_iso(last.at),
+        started=stamp(started),
+        ended=stamp(last.at),
         first_request=tally.first_started,
         last_request=tally.last_started,
         seconds=round(last.elapsed, 3),
@@ -82,6 +102,10 @@ def summarize(tally: Tally, last: Snapshot, started: float, code: ExitCode, warn
         ttfb_ms=tally.ttfb.percentiles(),
         hosts=_top(tally.hosts),
         warnings=list(warnings),
+        uploads=uploads._asdict() if uploads is not None else None,
+        links=dict(sorted(tally.links.items())),
+        traps=[{"pattern": printable(pattern), "urls": urls} for pattern, urls in traps],
+        changes=tally.changed(),
     )
 
 
@@ -104,13 +128,22 @@ def final_lines(summary: Summary, run_folder: Path) -> list[str]:
     lines = [f"{summary.job}: {', '.join(parts)}; {size(summary.bytes)} in {duration(summary.seconds)}{speed}"]
     if summary.reasons:
         lines.append(f"  why: {_why(summary.reasons)}")
+    lines += [f"  failed: {because}" for because in summary.failed_because]
+    if summary.links:
+        lines.append(f"  links: {_links(summary.links)}")
+    lines += [f"  stopped {trap['urls']:,} URLs of pattern {trap['pattern']}" for trap in summary.traps[:_TOP_TRAPS]]
+    if (more := len(summary.traps) - _TOP_TRAPS) > 0:
+        lines.append(f"  and URLs of {more:,} more patterns, see summary.json")
     median, most = summary.latency_ms["p50"], summary.latency_ms["p95"]
     if median is not None and most is not None:
         lines.append(f"  latency: median {_ms(median)}, 95% within {_ms(most)}")
-    lines += [f"  warning: {warning}" for warning in summary.warnings]
+    if summary.uploads is not None:
+        lines.append(f"  uploaded: {summary.uploads['done']:,} files, {size(summary.uploads['bytes'])}")
+    lines += [f"  warning: {printable(warning, 4000)}" for warning in summary.warnings]
     lines.append(f"  results: {printable(str(run_folder), 4000)}")
     if summary.state == "stopped":
-        lines.append(f"  stopped before the end: {_left(summary)}; run it again to go on")
+        by = f"by {summary.stopped_by}" if summary.stopped_by else "before the end"
+        lines.append(f"  stopped {by}: {_left(summary)}; run it again to go on")
     return lines
 
 
@@ -129,20 +162,37 @@ def _left(summary: Summary) -> str:
     return f"{left:,} input{'' if left == 1 else 's'} to go"
 
 
-def _top(hosts: dict[str, list[int]]) -> dict[str, dict[str, int]]:
+def _top(hosts: dict[str, list[int]]) -> dict[str, dict[str, int | float]]:
     """The hosts with the most ends, and what remains in one row, so that the rows add up."""
-    rest = list(hosts.get(OTHER_HOSTS, (0, 0, 0)))
-    named = [(name or NO_HOST, counts) for name, counts in hosts.items() if name != OTHER_HOSTS]
-    named.sort(key=lambda item: (-item[1][0] - item[1][1], item[0]))
+    rest = HostCounts(*hosts.get(OTHER_HOSTS, (0, 0, 0, 0, 0)))
+    named = [(name or NO_HOST, HostCounts(*counts)) for name, counts in hosts.items() if name != OTHER_HOSTS]
+    named.sort(key=lambda item: (-item[1].done, item[0]))
     for _, counts in named[_TOP_HOSTS:]:
-        rest = [have + more for have, more in zip(rest, counts, strict=True)]
+        rest = HostCounts(*(have + more for have, more in zip(rest, counts, strict=True)))
     rows = named[:_TOP_HOSTS] + ([(OTHER_HOSTS, rest)] if any(rest) else [])
-    return {name: {"fetched": fetched, "other": other, "bytes": size_} for name, (fetched, other, size_) in rows}
+    return {name: _host(counts) for name, counts in rows}
+
+
+def _host(counts: HostCounts) -> dict[str, int | float]:
+    return {
+        "fetched": counts.fetched,
+        "other": counts.failed + counts.skipped,
+        "bytes": counts.bytes,
+        "failed": counts.failed,
+        "skipped": counts.skipped,
+        "blocked_s": counts.blocked / 1000,
+    }
 
 
 def _ms(milliseconds: float) -> str:
     return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:,.0f} ms"
 
 
-def _iso(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _links(links: dict[str, int]) -> str:
+    """What became of the links of a crawl."""
+    told = [f"{links.get('links', 0):,} found", f"{links.get('pages', 0):,} pages"]
+    if links.get("requisites"):
+        told.append(f"{links['requisites']:,} requisites")
+    others = {why: count for why, count in links.items() if why not in ("links", "pages", "requisites", "known")}
+    left = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join([*told, *(f"{count:,} {why}" for why, count in left[:_TOP_REASONS])])

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from crawler.addresses import parse_pins
+from crawler.filelimit import out_of_files
 
 # A server that failed is asked again soon; a name that does not exist will hardly appear within the minute.
 _FAILED_TTL = 5.0
@@ -178,6 +179,8 @@ class Names:
     def _judged(self, before: _Known | None, found: tuple[Address, ...], error: OSError | None, now: float) -> _Known:
         if error is None:
             return _Known(found, None, now, now + self._ttl)
+        if out_of_files(error):
+            return _Known((), error, now, now)  # it says nothing of the name
         if error.errno in _ABSENT and isinstance(error, socket.gaierror):
             return _Known((), error, now, now + self._negative_ttl)
         if _transient(error) and before and before.found and now - before.born < _STALE * self._ttl:

@@ -13,15 +13,17 @@ from typing import NamedTuple
 
 import orjson
 
-from crawler.checkpoint import Checkpoint, RunRow, Settled, SourceMark
+from crawler.checkpoint import Checkpoint, Settled, SourceMark
 from crawler.commit import Batch, Ending, Outputs
 from crawler.errors import JobError, NothingToDo, Reason
 from crawler.feed import Defaults, request_of
 from crawler.fingerprints import Fingerprints
-from crawler.folders import new_run_id
+from crawler.folders import JobFolder, new_run_id
 from crawler.job import Job
 from crawler.model import Request, Skipped
 from crawler.picking import Picked, pick
+from crawler.rejoin import rejoin
+from crawler.runrows import RunRow
 from crawler.settle import End, Rules, judge
 from crawler.sources import Source
 from crawler.states import SKIPPED
@@ -38,26 +40,29 @@ class Taken(NamedTuple):
     elapsed: float
     tally: Tally
     resumed: bool
+    anew: str | None = None  # why bodies are fetched whole, though earlier runs know them
+    again: bool = False  # finished before: what failed in it is made again
 
 
 def open_run(checkpoint: Checkpoint, job: Job, *, fresh: bool, now: float) -> Taken:
     """Resume the unfinished run, or begin a new one. Raises JobError when the job no longer fits the unfinished run."""
     last = checkpoint.last_run()
-    text = job.model_dump_json()
+    text = job.model_dump_json(by_alias=True)
     if last is None or last.state in ("finished", "abandoned") or fresh:
-        run = new_run_id(now)
+        run = new_run_id(now, last.id if last is not None else None)
         checkpoint.begin_run(run, now, text)
-        return Taken(run, now, 0.0, Tally(), False)
+        return Taken(run, now, 0.0, Tally(), False, _asks_otherwise(checkpoint, run, job))
     _compare(last, job)
     checkpoint.resume_run(last.id, text)
     tally = Tally.from_json(last.tally) if last.tally else Tally()
-    return Taken(last.id, last.started, last.elapsed, tally, True)
+    return Taken(last.id, last.started, last.elapsed, tally, True, _asks_otherwise(checkpoint, last.id, job))
 
 
-def open_again(checkpoint: Checkpoint, job: Job, wanted: Picked, now: float) -> Taken:
-    """Begin a run of what failed in the last one, as far as it is wanted.
+def open_again(checkpoint: Checkpoint, job: Job, folder: JobFolder, wanted: Picked, now: float) -> Taken:
+    """Go on with the last run, which is finished, by what failed in it, as far as it is wanted.
 
-    Raises JobError when the last run is not finished, NothingToDo when nothing that failed is wanted.
+    Raises JobError when it is not finished or its outputs are others than the job's, NothingToDo when nothing that
+    failed is wanted, StorageError.
     """
     last = checkpoint.last_run()
     if last is not None and last.state not in ("finished", "abandoned"):
@@ -70,23 +75,34 @@ def open_again(checkpoint: Checkpoint, job: Job, wanted: Picked, now: float) -> 
         raise NothingToDo(f"{job.name}: was never run, so nothing failed")
     if not failures:
         raise NothingToDo(f"{job.name}: nothing that failed is wanted again")
-    run = new_run_id(now)
-    checkpoint.begin_retry(run, now, job.model_dump_json(), failures)
-    log.warning("%d that failed are made again", len(failures))
-    return Taken(run, now, 0.0, Tally(), False)
+    _compare(last, job, "into which its results would go; put it back, or fetch all in a new run: crawler run")
+    tally = rejoin(checkpoint, job, folder, last, failures)
+    log.warning("%d that failed are made again; their results join run %s", len(failures), last.id)
+    anew = _asks_otherwise(checkpoint, last.id, job)
+    return Taken(last.id, last.started, last.elapsed, tally, False, anew, again=True)
 
 
-def _compare(last: RunRow, job: Job) -> None:
+_UNFINISHED = "which is not finished; put it back, or begin a new run with --fresh"
+
+
+def _compare(last: RunRow, job: Job, cure: str = _UNFINISHED) -> None:
     """Name what changed in the job since the run began; refuse what would mix two kinds of output."""
     content, other = job.changes(orjson.loads(last.job))
     output = [path for path in content if path.startswith("output.")]
     if output:
-        raise JobError(
-            f"{', '.join(output)}: changed since run {last.id} began, which is not finished; "
-            "put it back, or begin a new run with --fresh"
-        )
+        raise JobError(f"{', '.join(output)}: changed since run {last.id} began, {cure}")
     for path in (*content, *other):
         log.warning("the job changed since run %s began: %s", last.id, path)
+
+
+def _asks_otherwise(checkpoint: Checkpoint, run: str, job: Job) -> str | None:
+    """What of the job makes servers answer otherwise than in the last finished run, so that nothing known holds."""
+    before = checkpoint.finished_before(run)
+    if before is None:
+        return None
+    content, _ = job.changes(orjson.loads(before.job))
+    asked = [path for path in content if path.startswith(("request.", "hosts."))]
+    return ", ".join(asked) or None
 
 
 class Inputs(NamedTuple):

@@ -122,14 +122,14 @@ def retry_after(value: str | None, date: str | None, wall_now: float) -> float |
         return None
     if match := _SECONDS.match(value):
         return float(match[1])
-    until = _http_date(value)
+    until = http_date(value)
     if until is None:
         return None
-    sent = _http_date(date) if date else None
+    sent = http_date(date) if date else None
     return max(0.0, until - (sent if sent is not None else wall_now))
 
 
-def _http_date(text: str) -> float | None:
+def http_date(text: str) -> float | None:
     """Wall seconds of an HTTP-date in any of its three forms (RFC 9110 5.6.7)."""
     text = text.strip()[:64]
     try:

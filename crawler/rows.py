@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from crawler.model import Content, Field, FileBody, Messages, Multipart, Page, Place, Request
+from crawler.model import Content, Field, FileBody, Messages, Multipart, Page, Place, Promised, Request
 
 
 class NewRow:
@@ -33,15 +33,23 @@ def more_of(request: Request) -> str | None:
         more["m"] = request.method
     if request.body is not None:
         key, more[key] = _written(request.body)
-    for key, value in (("h", request.headers), ("f", request.filename), ("s", request.sha256), ("i", request.input)):
+    for key, value in (("h", request.headers), ("f", request.filename), ("i", request.input)):
         if value is not None:
             more[key] = value
+    if request.promised is not None:
+        more["v"] = tuple(request.promised)
+    if request.mirrors:
+        more["mi"] = request.mirrors
     if request.error is not None:
         more["e"] = request.error
     if request.page is not None:
         more["g"] = tuple(request.page)
     if request.referrer is not None:
         more["r"] = request.referrer
+    if request.depth:
+        more["d"] = request.depth
+    if request.requisite:
+        more["q"] = 1
     if request.place is not None:
         more["p"] = tuple(request.place)  # orjson knows no named tuples
     return orjson.dumps(more).decode() if more else None
@@ -60,14 +68,23 @@ def request_from(home: str, number: int, attempt: int, url: str, more: str | Non
         headers=said.get("h"),
         body=_read(said),
         filename=said.get("f"),
-        sha256=said.get("s"),
+        promised=_promised(said),
+        mirrors=tuple(said.get("mi", ())),
         input=said.get("i"),
         place=Place(*said["p"]) if "p" in said else None,
         page=Page(*said["g"]) if "g" in said else None,
         referrer=said.get("r"),
+        depth=said.get("d", 0),
+        requisite="q" in said,
         attempt=attempt,
         error=said.get("e"),
     )
+
+
+def _promised(said: dict[str, Any]) -> Promised | None:
+    if "s" in said:  # all that rows of older versions could say
+        return Promised(sha256=said["s"])
+    return Promised(*said["v"]) if "v" in said else None
 
 
 def _written(body: Content) -> tuple[str, Any]:

@@ -42,11 +42,12 @@ _MERGE = (
 _COUNT = "UPDATE hosts SET waiting = waiting + (new.value->>1) FROM json_each(?) AS new WHERE hosts.id = new.value->>0"
 _SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _WINDOW = (
-    "SELECT json_group_array(json_array(id, url, more)) FROM (SELECT id, url, more FROM requests "
+    "SELECT json_group_array(json_array(id, url, more, fingerprint)) FROM "
+    "(SELECT id, url, more, fingerprint FROM requests "
     "WHERE host = ? AND id >= ? ORDER BY id LIMIT ?)"
 )
 _STAGED = (
-    "SELECT json_group_array(json_array(id, url, more)) FROM (SELECT inbox.id, url, more "
+    "SELECT json_group_array(json_array(id, url, more, fingerprint)) FROM (SELECT inbox.id, url, more, fingerprint "
     "FROM json_each(?) AS asked CROSS JOIN inbox{} AS inbox ON inbox.id = asked.value WHERE host = ?)"
 )
 _IDS = "SELECT json_group_array(id) FROM (SELECT id FROM requests WHERE host = ? AND id >= ? ORDER BY id LIMIT 4096)"
@@ -62,8 +63,9 @@ _ROWS = (
     "SELECT hosts.name, rows.id, fingerprint, url FROM {} AS rows JOIN hosts ON hosts.id = host "
     "WHERE host > ? AND (more IS NULL OR more->>'r' IS NULL)"
 )
+_URLS = "SELECT url FROM {} WHERE host > ? AND (more IS NULL OR more->>'e' IS NULL)"
 
-StoredRow = tuple[int, str, str | None]  # id, URL, more
+StoredRow = tuple[int, str, str | None, int]  # id, URL, more, fingerprint
 
 
 class RowStore:
@@ -155,12 +157,12 @@ class RowStore:
         while len(found) < limit:
             before = len(found)
             rows = orjson.loads(self._db.execute(_WINDOW, (host, states.waiting_from(first), limit)).fetchone()[0])
-            for number, url, more in rows:
+            for number, url, more, print_ in rows:
                 if not (isinstance(number, int) and number >= first and isinstance(url, str)):
                     raise damaged(self._path, f"a row of host {host} is {number!r}")
                 first = number + 1
                 if states[number] == WAITING:
-                    found.append((number, url, more))
+                    found.append((number, url, more, print_))
             if len(rows) < limit:
                 break
             if len(found) == before:
@@ -189,7 +191,7 @@ class RowStore:
                 rows = orjson.loads(self._db.execute(_STAGED.format(table), asked).fetchone()[0])
                 if [row[0] for row in rows] != ids or not all(isinstance(row[1], str) for row in rows):
                     raise damaged(self._path, f"of {len(ids)} new rows of host {host} some are gone")
-                found += [(id, url, more) for id, url, more in rows]
+                found += [tuple(row) for row in rows]
         return found
 
     def fingerprints(self) -> Iterator[list[int]]:
@@ -207,11 +209,25 @@ class RowStore:
             yield [print_ for _, _, print_ in rows]
             at = rows[-1][:2]
 
+    def counts(self, names: Mapping[int, str]) -> dict[str, int]:
+        """Rows by host, whatever became of them; nothing may be inserted meanwhile."""
+        found: Counter[str] = Counter()
+        for key, count in self._db.execute("SELECT host, COUNT(*) FROM requests GROUP BY host"):
+            found[names[key]] += count
+        for key, count in self.staged_of_hosts().items():
+            found[names[key]] += count
+        return dict(found)
+
     def listed(self) -> Iterator[tuple[str, int, int, str]]:
         """Every row that a list named, as (host, id, fingerprint, url); nothing may be inserted meanwhile."""
         for table in (0, 1):
             yield from self._db.execute(_ROWS.format(f"inbox{table}"), (self._merged_of(table),))
         yield from self._db.execute(_ROWS.format("requests"), (0,))
+
+    def urls(self) -> Iterator[str]:
+        """The URL of every row that is one; nothing may be inserted meanwhile."""
+        for name, merged in (("inbox0", self._merged_of(0)), ("inbox1", self._merged_of(1)), ("requests", 0)):
+            yield from (url for (url,) in self._db.execute(_URLS.format(name), (merged,)))
 
     def _json_of(self, query: str, values: tuple[int, int]) -> list[Any]:
         rows: list[Any] = orjson.loads(self._db.execute(query, values).fetchone()[0])

@@ -1,83 +1,50 @@
 """From a job to a finished run: lock, recovery, resume or anew, the pipeline, the summary, the exit code.
 
-Does: build everything a pipeline needs, in the order in which faults can be told before anything is created. Must not
-know the command line. Invariant: whatever happens after the lock is taken, the checkpoint says where the run stands
-and the lock is given back.
+Does: everything in the order in which faults can be told before anything is created. Must not know the command line.
+Invariant: whatever happens after the lock is taken, the checkpoint says where the run stands and the lock is given
+back.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from random import Random
 from time import time as wall_clock
 from typing import NamedTuple
 
-from crawler.admission import Admission, Taught
-from crawler.bandwidth import Bandwidth
-from crawler.capturing import Capturing
-from crawler.checkpoint import Checkpoint, SourceMark
-from crawler.commit import Listener, Outputs
-from crawler.errors import ExitCode, StorageError
-from crawler.exchange import Means
-from crawler.feed import Defaults
-from crawler.fetch import Fetcher
+from crawler import allowance
+from crawler.checkpoint import SourceMark
+from crawler.commit import Outputs
+from crawler.crawling import functions_of
+from crawler.diskguard import Reserve, require_room
+from crawler.errors import BusyError, ExitCode, Interrupted, NothingToDo, StorageError
 from crawler.folders import JobFolder
-from crawler.frontier import Frontier
-from crawler.hosts import Hosts
-from crawler.identity import user_agent
-from crawler.intake import Import
-from crawler.jars import JobJar
+from crawler.interrupts import handlers_kept, interrupted
 from crawler.job import Job
 from crawler.jobfile import LoadedJob
-from crawler.keys import Keys
-from crawler.ledger import Ledger
-from crawler.means import Given, given
-from crawler.pace import PaceLimits
-from crawler.paces import state_of
-from crawler.parts import (
-    defaults_of,
-    fetch_rules,
-    keys_of,
-    longest_crawl_delay,
-    obeys_robots,
-    session_settings,
-    shortest_timeout,
-    sources_of,
-)
-from crawler.picking import Picked
-from crawler.pipeline import Gates, Pipeline, Plan, Shown
-from crawler.quota import DAY
-from crawler.resume import Taken, inputs_of, open_again, open_run
-from crawler.robots import Entry, RobotsCache, robots_url
-from crawler.robotstext import product_token
-from crawler.session import Session
-from crawler.settle import Rules
-from crawler.sinks.bodies import PARTS
+from crawler.means import given
+from crawler.notices import Notices
+from crawler.opening import Opened, Options, opened_run, stopped_by_storage
+from crawler.parcels import Counts
+from crawler.parts import sources_of
+from crawler.pipeline import Pipeline, Shown
+from crawler.pruning import prune
+from crawler.references import Resolver
+from crawler.report import Summary, summarize, write_summary
+from crawler.resume import inputs_of
+from crawler.room import Headroom
 from crawler.sources import Source, preflight
 from crawler.tally import Snapshot, Tally
-from crawler.urls import hostname, netloc
-from crawler.watch import Watch
+from crawler.timekeeping import Timekeeper, jittered, locked
+from crawler.working import Worked, work
 
 log = logging.getLogger("crawler")
-
-
-class Options(NamedTuple):
-    """How this start of a job differs from others: begin anew, make again what failed, take SIGINT and SIGTERM as
-    orders to stop; who listens to its records, and who is given its pipeline when it begins.
-    """
-
-    fresh: bool = False
-    again: Picked | None = None
-    signals: bool = False
-    listener: Listener | None = None
-    held: Callable[[Pipeline], None] | None = None
 
 
 class Ended(NamedTuple):
@@ -89,82 +56,88 @@ class Ended(NamedTuple):
     started: float
     run_folder: Path
     warnings: tuple[str, ...] = ()
+    uploads: Counts | None = None
+    traps: tuple[tuple[str, int], ...] = ()
+    failed_because: tuple[str, ...] = ()
+    stopped_by: str | None = None  # a deadline of its own; None: somebody, where it was stopped
+
+    def summary(self) -> Summary:
+        """Its numbers put together."""
+        told = (self.warnings, self.uploads, self.traps)
+        found = summarize(self.tally, self.snapshot, self.started, self.exit_code, *told)
+        return replace(found, failed_because=list(self.failed_because), stopped_by=self.stopped_by)
 
 
-class Going(NamedTuple):
-    """What looks after the transfers of a run, and what goes along with its requests."""
+async def run_job(
+    loaded: LoadedJob, options: Options, shown: Callable[[Path], Shown], *, jitter: bool = False
+) -> Ended:
+    """Run or resume a job to its end, and tell whom it tells of that. Raises JobError, BusyError, Interrupted,
+    StorageError; `shown` is given the run's folder; `jitter`: wait as run.jitter says first.
+    """
+    job = loaded.job
+    folder = JobFolder(Path(job.output.dir), job.name)
+    base = loaded.base.absolute()
+    keeper, resolver = Timekeeper(job.run, folder), Resolver(base)
+    notices = Notices(job, base, folder, resolver)
+    await notices.prepare()
+    try:
+        if jitter:
+            await jittered(job.run.jitter, Random(), signals=options.signals)
+        ended = await _started(loaded, options, shown, Start(folder, keeper, notices, resolver))
+    except (Interrupted, NothingToDo):
+        raise
+    except BusyError as busy:
+        if job.run.if_running != "skip":
+            await notices.broke(busy)
+        raise
+    except Exception as error:
+        await notices.broke(error)
+        raise
+    await notices.ended(ended.summary(), planned=ended.stopped_by is not None)
+    return ended
 
-    watch: Watch
-    means: Means | None
+
+class Start(NamedTuple):
+    """What one start of a job has beside the job."""
+
+    folder: JobFolder
+    keeper: Timekeeper
+    notices: Notices
+    resolver: Resolver
 
 
-class _Opened(NamedTuple):
-    """Everything on disk that a run holds open, and what of the job its parts need."""
-
-    job: Job
-    checkpoint: Checkpoint
-    taken: Taken
-    outputs: Outputs
-    rules: Rules
-    defaults: Defaults
-    hosts: Hosts
-    keys: Keys
-    found: Given
-    jar: JobJar | None
-
-
-async def run_job(loaded: LoadedJob, options: Options, shown: Callable[[Path], Shown]) -> Ended:
-    """Run or resume a job to its end. Raises JobError, BusyError, StorageError; `shown` is given the run's folder."""
+async def _started(loaded: LoadedJob, options: Options, shown: Callable[[Path], Shown], start: Start) -> Ended:
     sources: list[Source] = []
     if options.again is None:
         sources = sources_of(loaded)
         preflight(sources)
-    found = given(loaded)
-    folder = JobFolder(Path(loaded.job.output.dir), loaded.job.name)
-    folder.lock(wall_clock())
+    found, functions = given(loaded, start.resolver), functions_of(loaded, options.page)
+    folder, output = start.folder, loaded.job.output
+    headroom = Headroom(output.min_free, output.min_free_percent)
+    require_room(folder.path, headroom)
+    await locked(folder, loaded.job.run, signals=options.signals)
+    start.keeper.begin()
     try:
-        with _opened(loaded, found, folder, options) as opened:
-            return await _run(opened, sources, options, shown)
+        reserve = Reserve(folder.path, headroom)
+        reserve.keep()
+        with (
+            opened_run(loaded, found, folder, options, functions) as opened,
+            stopped_by_storage(opened, reserve),
+        ):
+            return await _run(opened, sources, options, shown, start)
     except sqlite3.Error as error:
         raise StorageError(f"{folder.state}: {error}; what was reported is safe, the next run goes on") from error
     finally:
         folder.unlock()
 
 
-@contextmanager
-def _opened(loaded: LoadedJob, found: Given, folder: JobFolder, options: Options) -> Iterator[_Opened]:
-    job = loaded.job
-    with closing(Checkpoint(folder.state)) as checkpoint:
-        if options.again is not None:
-            taken = open_again(checkpoint, job, options.again, wall_clock())
-        else:
-            taken = open_run(checkpoint, job, fresh=options.fresh, now=wall_clock())
-        run_folder = folder.make_run(taken.run)
-        jar = JobJar(job, loaded.base, folder, run_folder, resumed=taken.resumed) if job.cookies.jar else None
-        layout = job.output.layout if job.output.bodies == "files" else None
-        outputs = Outputs(checkpoint, taken.run, run_folder, layout, found.mask, options.listener)
-        hosts, keys = Hosts(job), keys_of(job)
-        rules = Rules(
-            taken.run,
-            lambda netloc: hosts.of(netloc).retry,
-            keys.key_of,
-            _accepts(job, hosts),
-            job.limits.max_redirects,
-            job.output.headers_in_record,
-            job.paging.ends_by_status if job.paging is not None else lambda status, page: False,
-            found.mask,
-        )
-        yield _Opened(job, checkpoint, taken, outputs, rules, defaults_of(loaded), hosts, keys, found, jar)
-
-
-def _accepts(job: Job, hosts: Hosts) -> Callable[[str, int], bool]:
-    if hosts.plain:
-        accepted = job.request.accepted
-        return lambda url, status: status in accepted
-    return lambda url, status: status in hosts.of(netloc(url)).accepts
-
-
-async def _run(opened: _Opened, sources: list[Source], options: Options, shown: Callable[[Path], Shown]) -> Ended:
+async def _run(
+    opened: Opened,
+    sources: list[Source],
+    options: Options,
+    shown: Callable[[Path], Shown],
+    start: Start,
+) -> Ended:
     job, taken, outputs = opened.job, opened.taken, opened.outputs
     watcher = shown(outputs.folder)
     if taken.resumed:
@@ -173,18 +146,95 @@ async def _run(opened: _Opened, sources: list[Source], options: Options, shown: 
     to_read = [] if again else inputs_of(job, sources, outputs, taken, opened.rules, opened.defaults)
     for warning in opened.found.warnings:
         log.warning("%s", warning)
+    if taken.anew is not None:
+        log.warning("%s: changed since the last run, so nothing of it counts as known: all is fetched", taken.anew)
     if job.request.contact is None and not any(name.lower() == "user-agent" for name in job.request.headers):
         log.warning("request.contact is not set: give an address or a page, so that site owners can reach you")
+    await start.notices.began(outputs.folder)
     with ThreadPoolExecutor(1, thread_name_prefix="storage") as storage:
-        drained, pipeline = await _worked(opened, to_read, storage, options, watcher)
-    outputs.close(finished=drained)
+        worked = await _worked(opened, to_read, storage, options, watcher, start.keeper)
+        if worked.drained and not again:
+            await worked.pipeline.ledger.forget_partials()
+    outputs.close()
     if opened.jar is not None:
         opened.jar.close()
-    code = ExitCode.STOPPED if not drained else ExitCode.FAILED if taken.tally.failed else ExitCode.OK
-    state = "finished" if drained else "stopped"
-    opened.checkpoint.end_run(taken.run, wall_clock(), state, code)
-    last = _last(pipeline.snapshot(), state)
-    return Ended(code, last, taken.tally, taken.started, outputs.folder, opened.found.warnings)
+    ended = _ended(opened, worked, start.keeper)
+    write_summary(outputs.folder, ended.summary())  # before: a run that is finished is not taken up again to write it
+    opened.checkpoint.end_run(taken.run, wall_clock(), ended.snapshot.state, ended.exit_code)
+    if worked.drained and job.run.keep_runs is not None:
+        prune(opened.folder, opened.checkpoint, job.run.keep_runs, bodies=job.output.keeps_bodies)
+    return ended
+
+
+async def _worked(
+    opened: Opened,
+    to_read: list[tuple[Source, SourceMark]],
+    storage: ThreadPoolExecutor,
+    options: Options,
+    watcher: Shown,
+    keeper: Timekeeper,
+) -> Worked:
+    """Let it work, within its time. Raises StorageError where its folder went away meanwhile."""
+
+    def held(pipeline: Pipeline) -> None:
+        keeper.watch(pipeline)
+        if options.signals and interrupted():
+            pipeline.stop()
+        if options.held is not None:
+            options.held(pipeline)
+
+    try:
+        with handlers_kept() if options.signals else nullcontext():
+            worked = await work(opened, to_read, storage, options._replace(held=held), watcher)
+    except StorageError:
+        keeper.check()  # that its folder is gone says more
+        raise
+    finally:
+        keeper.end()
+    if keeper.fault is not None:
+        raise keeper.fault
+    return worked
+
+
+def _ended(opened: Opened, worked: Worked, keeper: Timekeeper) -> Ended:
+    """The verdict on a run that came to its end, or was stopped."""
+    taken, pipeline, uploads = opened.taken, worked.pipeline, worked.uploads
+    because, warnings = too_many(opened.job, taken.tally), opened.found.warnings
+    if left := uploads.left if uploads is not None else 0:
+        because += (f"{left:,} files were not uploaded",)
+        trouble = worked.trouble or "stopped"
+        warnings = (*warnings, f"{left} files wait for their upload, and go with the next start; {trouble}")
+    code = ExitCode.FAILED if because else ExitCode.OK
+    stopped_by = None
+    if not worked.drained:
+        code, stopped_by = ExitCode.STOPPED, keeper.stopped_by
+    if pipeline.no_room is not None:
+        code, warnings, stopped_by = ExitCode.NO_ROOM, (*warnings, pipeline.no_room), None
+    traps = tuple(opened.crawling.discovery.stopped()) if opened.crawling is not None else ()
+    last = _last(pipeline.snapshot(), "finished" if worked.drained else "stopped")
+    folder = opened.outputs.folder
+    return Ended(
+        code,
+        last,
+        taken.tally,
+        taken.started,
+        folder,
+        warnings,
+        uploads,
+        traps,
+        because if worked.drained else (),
+        stopped_by,
+    )
+
+
+def too_many(job: Job, tally: Tally) -> tuple[str, ...]:
+    """Why a run that ended like this has failed, if it has."""
+    if job.crawl is not None and "max_failed" not in job.run.model_fields_set:
+        # Of a crawl only what the job itself names counts: dead links are findings.
+        seeds = tally.failed_seeds
+        return (f"{seeds:,} {'seed' if seeds == 1 else 'seeds'} failed",) if seeds else ()
+    counts = allowance.Counts(tally.fetched, tally.failed, tally.reasons)
+    return tuple(allowance.exceeded(counts, job.run.max_failed))
 
 
 def _last(snapshot: Snapshot, state: str) -> Snapshot:
@@ -193,111 +243,9 @@ def _last(snapshot: Snapshot, state: str) -> Snapshot:
     return snapshot._replace(state=state, eta=left, eta_host=snapshot.eta_host if left is not None else None)
 
 
-def _frontier(opened: _Opened, robots: RobotsCache | None, admission: Admission) -> Frontier:
-    """All hosts as the checkpoint knew them, slowed to what their robots.txt asks."""
-    hosts, keys = opened.hosts, opened.keys
-    none = PaceLimits(opened.job.limits.workers)  # the "host" of inputs that are never sent
-    frontier = Frontier(lambda key: hosts.pace_of(key) if key else none)
-    now, wall = monotonic(), wall_clock()
-    for name, waiting, pace in opened.checkpoint.hosts():
-        state = state_of(pace, wall, DAY).shifted(now - wall) if pace is not None else None
-        if state is not None and not opened.taken.resumed:
-            state = state.forgiven()
-        frontier.restore(name, waiting, now, state)
-    if robots is not None and not keys.by_address:  # else no key is known before it is looked up
-        for origin, text in opened.checkpoint.robots():
-            entry = Entry.loads(text)
-            if entry is not None:
-                if entry.kind == "unreachable" and not opened.taken.resumed:
-                    entry = entry._replace(expires_at=0.0)  # a new run asks anew
-                key = keys.key_of(hostname(robots_url(origin)))
-                if delay := admission.take_up(origin, Taught(entry, None), key):
-                    frontier.pace(key).slow_to(delay, now)
-    return frontier
-
-
-def _pipeline(
-    opened: _Opened,
-    to_read: list[tuple[Source, SourceMark]],
-    storage: ThreadPoolExecutor,
-    session: Session,
-    going: Going,
-) -> Pipeline:
-    job, taken = opened.job, opened.taken
-    token = product_token(user_agent(job))
-    robots = RobotsCache(token, longest_crawl_delay(job)) if obeys_robots(job) else None
-    admission = Admission(robots, opened.hosts.of, job.retry.attempts)
-    frontier = _frontier(opened, robots, admission)
-    plan = Plan(job.name, taken.run, job.limits.workers, job.limits.rate, opened.rules, job.limits.memory)
-    imported = Import(to_read, opened.checkpoint.last_id() + 1, opened.defaults, job.input.dedupe)
-    auth = going.means.auth if going.means is not None else None
-    gates = Gates(opened.keys, admission, session.address_of, auth.barred if auth is not None else None)
-    beside = opened.jar.beside if opened.jar is not None else None
-    ledger = Ledger(opened.outputs, storage, frontier, taken.tally, taken.elapsed, beside)
-    return Pipeline(plan, imported, gates, frontier, ledger, going.watch)
-
-
-async def _worked(
-    opened: _Opened,
-    to_read: list[tuple[Source, SourceMark]],
-    storage: ThreadPoolExecutor,
-    options: Options,
-    watcher: Shown,
-) -> tuple[bool, Pipeline]:
-    """Let the pipeline work; True when drained. Of several faults storage trouble is raised first, then bugs."""
-    job = opened.job
-    limits = job.limits
-    capped = limits.bandwidth is not None or any(
-        part.bandwidth_per_host is not None for part in (limits, *job.hosts.values())
-    )
-    bandwidth = Bandwidth(limits.bandwidth, lambda netloc: opened.hosts.of(netloc).bandwidth) if capped else None
-    try:
-        async with Session(session_settings(job)) as session:
-            # Often enough for the shortest timeout, seldom enough to cost nothing.
-            watch = Watch(tick=max(0.02, min(0.25, shortest_timeout(job) / 4)))
-            means = opened.found.means(session, watch, opened.hosts, opened.jar.jar if opened.jar else None)
-            pipeline = _pipeline(opened, to_read, storage, session, Going(watch, means))
-            rules = fetch_rules(job, opened.hosts, pipeline.named, opened.taken.run, opened.outputs.folder / PARTS)
-            capturing = Capturing(job.websocket, opened.taken.run, pipeline.ledger)
-            rules = rules._replace(paced=pipeline.paced, means=means, capturing=capturing)
-            fetcher = Fetcher(session, rules, watch, bandwidth.spend if bandwidth else None)
-            if options.held is not None:
-                options.held(pipeline)
-            try:
-                with _signals(pipeline) if options.signals else nullcontext():
-                    return await pipeline.run(fetcher, watcher), pipeline
-            finally:
-                if means is not None and means.auth is not None:
-                    await means.auth.close()
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What to tell: trouble with the disk before bugs, and of several the first."""
-    storage = group.subgroup(StorageError)
-    found: BaseException = storage or group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
 def _recovered(outputs: Outputs) -> str:
     """What the start had to repair, in words."""
     bytes_, files = outputs.recovered
     if not (bytes_ or files):
         return "nothing to repair"
     return f"{bytes_} bytes of uncommitted records and {files} uncommitted files removed"
-
-
-@contextmanager
-def _signals(pipeline: Pipeline) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the pipeline: the first drains, the second cuts."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, pipeline.stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -218,6 +218,7 @@ def open_sources(
     template: tuple[str, Callable[[], Iterator[str]]] | None,
     base: Path,
     stdin: BinaryIO | None = None,
+    sitemaps: Sequence[str] = (),
 ) -> list[Source]:
     """The sources of a job, in the order in which they are read; nothing is opened yet.
 
@@ -228,6 +229,8 @@ def open_sources(
         sources.append(ListedSource("input.urls", lambda: urls, "\n".join(urls)))
     if template:
         sources.append(ListedSource("input.template", template[1], template[0]))
+    if sitemaps:
+        sources.append(ListedSource("input.sitemaps", lambda: sitemaps, "\n".join(sitemaps)))
     for file in files:
         path = None if file == "-" or file.startswith("-.") else base / file
         sources.append(FileSource(file, path, column, stdin))

@@ -2,30 +2,29 @@
 
 Does: count, hash and keep the bytes of one body at constant memory. Must not know HTTP, names of final files or the
 checkpoint. Invariant: after `finish` a Body describes exactly the bytes given; after `discard` no file is left.
+After `keep` a Partial describes a beginning of them, and they are durable.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import aiofiles
-from aiofiles.threadpool.binary import AsyncBufferedIOBase
-
-from crawler.durable import start_writeback
 from crawler.model import Body
+from crawler.partfile import Jobs, PartFile, Pieces, Synced, create
+from crawler.partial import Partial, Version
 
 # Bodies up to this size travel in memory and are written in batches: one aiofiles round a file costs 630 us, a batch
 # of 64 in one executor call 50 us a file.
 SMALL = 256 * 1024
 # Chunks of 1 MiB to disk: 440 against 180 MB/s with 64 KiB.
 _CHUNK = 1024 * 1024
-_FLUSH = 32 * 1024 * 1024
 
-
+Also = Callable[[bytes], None]
 EMPTY = Body(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
@@ -47,23 +46,33 @@ async def drop(body: Body) -> None:
 
 
 class Spool:
-    """One body on its way in; `name` makes the part file's name unique, `start` holds its `first` bytes."""
+    """One body on its way in; `name` makes the part file's name unique, `start` holds its `first` bytes.
 
-    def __init__(self, keep: Keep, name: str, first: int = 0) -> None:
+    `also` is called with every byte of a body that leaves memory, in their order; in a thread.
+    """
+
+    def __init__(self, keep: Keep, name: str, first: int = 0, also: Also | None = None) -> None:
         self.start = bytearray()
         self._first = first
-        self._path = os.path.join(keep.folder, name + ".part") if keep.folder is not None else None
+        self._folder = keep.folder
+        self.rename(name)
+        self._also = also
         self._hash = sha256()
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._held = 0
-        self._file: AsyncBufferedIOBase | None = None
-        self._writing: asyncio.Future[Any] | None = None
+        self._writing: Jobs = ()
         self._spilled = False  # some of it has left memory
-        self._opening: asyncio.Future[AsyncBufferedIOBase] | None = None
+        self._part: PartFile | None = None
+        self._hashing: asyncio.Future[None] | None = None
+        self.on_spill: Callable[[], None] | None = None  # told before the part is made
+        self.on_sync: Synced | None = None  # of the part, once there is one
         self.size = 0
-        self._flushed = 0
 
-    def take(self, piece: bytes) -> bool:
+    def rename(self, name: str) -> None:
+        """Another name for the part; before there is one."""
+        self.path = os.path.join(self._folder, name + ".part") if self._folder is not None else ""
+
+    def take(self, piece: bytes | memoryview) -> bool:
         """Accept the next bytes; True when `drain` must be awaited before more are given."""
         if self.size < self._first:
             self.start += piece[: self._first - self.size]
@@ -72,68 +81,75 @@ class Spool:
         self._pieces.append(piece)
         return self._held >= (SMALL if self.size == self._held else _CHUNK)
 
-    async def drain(self) -> None:
-        """Move what is held on: hashed, and written where bodies are kept. Overlaps with what arrives next."""
-        pieces, self._pieces = self._pieces, []
-        self._held = 0
+    async def drain(self) -> int:
+        """Move what is held on: hashed, and written where bodies are kept. Overlaps with what arrives next.
+
+        Returns of how many bytes, the last ones, the memory is in use still.
+        """
         self._spilled = True
-        await self._settle()
-        if self._path is not None and self._file is None:
-            self._opening = asyncio.ensure_future(_create(self._path))
-            self._file = await asyncio.shield(self._opening)
-        hashing = asyncio.get_running_loop().run_in_executor(None, self._digest, pieces)
-        self._writing = asyncio.gather(hashing, self._file.writelines(pieces)) if self._file is not None else hashing
-        if self._file is not None and self.size - self._flushed >= _FLUSH:
-            # The disk begins now with what the commit would wait for at the end.
-            start_writeback(self._file.fileno(), self._flushed, self.size - self._flushed)
-            self._flushed = self.size
+        if self._folder is None:
+            return await self._count()
+        if self._part is None:
+            if self.on_spill is not None:
+                self.on_spill()
+            self._part = await create(self.path, self._also)
+            self._part.on_sync = self.on_sync
+        await self._part.done(self._writing, in_order=True)
+        pieces, self._pieces, held, self._held = self._pieces, [], self._held, 0
+        self._writing = self._part.write(self.size - held, pieces)
+        return held
 
     async def finish(self) -> Body:
         """The whole body. Raises OSError where it could not be written."""
         if not self._spilled:
-            data = b"".join(self._pieces) if len(self._pieces) != 1 else self._pieces[0]
-            digest = sha256(data).hexdigest()
-            return Body(self.size, digest, data=data if self._path is not None else None)
+            first = self._pieces[0] if len(self._pieces) == 1 else None
+            data = first if isinstance(first, bytes) else b"".join(self._pieces)
+            if self._also is not None:
+                self._also(data)
+            return Body(self.size, sha256(data).hexdigest(), data=data if self._folder is not None else None)
         if self._held:
             await self.drain()
-        await self._settle()
-        if self._file is None:
+        if self._part is None:
+            await self._settle()
             return Body(self.size, self._hash.hexdigest())
-        await self._file.close()
-        self._file = None
-        return Body(self.size, self._hash.hexdigest(), part=self._path)
+        body = Body(self.size, await self._part.digest(), part=self.path)
+        await self._part.close()
+        return body
+
+    async def keep(self, url: str, version: Version) -> Partial | None:
+        """What came, durable, to be gone on with later; None where it is too little. Raises OSError.
+
+        Nothing more can be done with it here, but to `discard` it.
+        """
+        if self._part is None:
+            return None
+        if self._held:
+            await self.drain()
+        return await self._part.keep(url, version)
 
     async def discard(self) -> None:
-        """Forget the body and remove its file, also after `finish`, and also one that is being made at this moment."""
+        """Forget the body and remove its file, also after `finish`."""
         self._pieces.clear()
-        opening, self._opening = self._opening, None
-        try:
-            with suppress(OSError):  # nobody wants these bytes any more
-                await self._settle()
-        finally:
-            if opening is not None and self._path is not None:
-                await asyncio.shield(_remove(opening, self._path))
+        with suppress(OSError):  # nobody wants these bytes any more
+            await self._settle()
+        if self._part is not None:
+            await self._part.discard()
 
-    def _digest(self, pieces: list[bytes]) -> None:
+    async def _count(self) -> int:
+        """Hash what is held, in a thread."""
+        await self._settle()
+        pieces, self._pieces, held, self._held = self._pieces, [], self._held, 0
+        self._hashing = asyncio.get_running_loop().run_in_executor(None, self._digest, pieces)
+        return held
+
+    def _digest(self, pieces: Pieces) -> None:
         for piece in pieces:
             self._hash.update(piece)
+            if self._also is not None:
+                self._also(bytes(piece))
 
     async def _settle(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
-
-
-async def _create(path: str) -> AsyncBufferedIOBase:
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-    return await aiofiles.open(path, "wb", opener=lambda name, _: os.open(name, flags, 0o644))
-
-
-async def _remove(opening: asyncio.Future[AsyncBufferedIOBase], path: str) -> None:
-    """Close the file once it is open, and remove it."""
-    with suppress(OSError):  # then it was not made, or its last bytes found no room
-        file = await opening
-        try:
-            await file.close()
-        finally:
-            os.unlink(path)
+        hashing = self._hashing
+        if hashing is not None and not hashing.done():
+            await asyncio.wait([hashing])
+            hashing.result()

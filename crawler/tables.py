@@ -20,18 +20,21 @@ import orjson
 
 from crawler.bodytext import BODIES, BadContent, cookies_of, fields_of, loaded, pairs_of, path_of
 from crawler.capture import messages_of
-from crawler.model import BadRow, Place, Row
+from crawler.model import BadRow, Place, Promised, Row
+from crawler.promises import READERS as PROMISES
 from crawler.urls import over_http
 
 LIMIT = 1024 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 Line = tuple[int, bytes, str | None]
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NUL = "the row has a NUL character"
+
+
+_NOTHING = Promised()
 
 
 class BadCell(ValueError):
@@ -107,10 +110,14 @@ def row_of(place: Place, cells: dict[str, Any], column: str, *, native: bool = F
         for name, read in _READERS.items():
             if name in cells:
                 cell = cells.pop(name)
-                ours[name] = None if cell in (None, "") else read(cell)
+                if cell not in (None, ""):
+                    ours[name] = read(cell)
         bodies = [name for name in BODIES if ours.get(name) is not None]
         if len(bodies) > 1:
             raise BadCell(f"has both {bodies[0]} and {bodies[1]}; one request has one body")
+        promised = Promised(*(ours.pop(name, None) for name in Promised._fields))
+        if promised != _NOTHING:
+            ours["promised"] = promised
         return Row(place, url, **ours, send=send, input=cells or None)
     except (BadCell, BadContent) as error:
         return BadRow(place, url if isinstance(url, str) else "", str(error))
@@ -213,12 +220,6 @@ def _filename(cell: Any) -> str:
     raise BadCell("filename is not a text, or has control characters")
 
 
-def _sha256(cell: Any) -> str:
-    if isinstance(cell, str) and _SHA256.match(cell.strip()):
-        return cell.strip().lower()
-    raise BadCell("sha256 is not 64 hexadecimal digits")
-
-
 _READERS: dict[str, Callable[[Any], Any]] = {
     "method": _method,
     "headers": _headers,
@@ -230,5 +231,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "body_file": path_of,
     "cookies": cookies_of,
     "filename": _filename,
-    "sha256": _sha256,
+    **PROMISES,
 }

@@ -1,22 +1,27 @@
 """What is counted about a run: ends by outcome, reason, status and host, bytes, latency; and the picture of a moment.
 
 Decides numbers only. Must not know where they are shown; `now` is given. Invariant: a Tally counts committed ends
-alone and travels in the checkpoint with them, so that it is right after any kill.
+alone (and how long hosts were left alone) and travels in the checkpoint with them, so that it is right after any kill.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from math import ceil, log
+from collections.abc import Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 import orjson
 
+from crawler.errors import Reason
+from crawler.histogram import Histogram
+from crawler.history import changes_told
+from crawler.known import GONE_STATUSES
 from crawler.model import Record
 
 _HOSTS = 1_000  # counted one by one, the rest together: a tally of 41 KB goes into each commit where they are so many
 OTHER_HOSTS = "(other hosts)"
-_STEP = log(1.1)  # latency buckets are 10 % wide, so a percentile is within 5 %
+NO_HOST = "(no host)"  # inputs that are no URL
 
 
 class Snapshot(NamedTuple):
@@ -24,7 +29,7 @@ class Snapshot(NamedTuple):
 
     job: str
     run: str
-    state: str  # running | draining | finished | stopped
+    state: str  # running | paused | draining | finished | stopped
     at: float
     elapsed: float
     known: int  # inputs imported so far
@@ -52,47 +57,31 @@ class Snapshot(NamedTuple):
         return self.fetched + self.failed + self.skipped
 
 
-class Histogram:
-    """Counts of milliseconds in logarithmic buckets."""
+class HostCounts(NamedTuple):
+    """What a Tally counts of a host. `bytes` after decoding; `blocked` in milliseconds: how long it was left alone,
+    since it asked for that or failed, by the times that were set.
+    """
 
-    __slots__ = ("buckets", "maximum")
+    fetched: int
+    failed: int
+    skipped: int
+    bytes: int
+    blocked: int
 
-    def __init__(self) -> None:
-        self.buckets: dict[int, int] = {}
-        self.maximum = 0.0
+    @property
+    def done(self) -> int:
+        """All ends."""
+        return self.fetched + self.failed + self.skipped
 
-    def __repr__(self) -> str:
-        return f"<Histogram of {sum(self.buckets.values())}, median {self.percentile(50)} ms, max {self.maximum} ms>"
 
-    def add(self, milliseconds: float) -> None:
-        """Count one value."""
-        bucket = ceil(log(milliseconds) / _STEP) if milliseconds > 0.01 else -48
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        if milliseconds > self.maximum:
-            self.maximum = milliseconds
-
-    def percentile(self, percent: float) -> float | None:
-        """The value that `percent` of all do not exceed, within 5 %; None while nothing was counted."""
-        total = sum(self.buckets.values())
-        if not total:
-            return None
-        rank, seen, bucket = percent / 100 * total, 0, 0
-        for bucket in sorted(self.buckets):
-            seen += self.buckets[bucket]
-            if seen >= rank:
-                break
-        return round(min(float(1.1 ** (bucket - 0.5)), self.maximum), 2)
-
-    def percentiles(self) -> dict[str, float | None]:
-        """p50, p90, p95, p99 and max, in milliseconds."""
-        named = {f"p{percent}": self.percentile(percent) for percent in (50, 90, 95, 99)}
-        return {**named, "max": round(self.maximum, 2) if self.buckets else None}
-
+# Where they stand in the list that a Tally counts in.
+_FETCHED, _FAILED, _SKIPPED, _BYTES, _BLOCKED = range(5)
+_AT = {"fetched": _FETCHED, "failed": _FAILED}
 
 # What a Tally keeps as it stands; the histograms travel as pairs, since keys of JSON are text.
 _COUNTS = (
     *("attempts", "bytes", "failed", "fetched", "retries", "skipped"),
-    *("first_started", "last_started", "hosts", "reasons", "statuses"),
+    *("first_started", "last_started", "hosts", "reasons", "statuses", "failed_seeds", "links", "changes", "forgotten"),
 )
 _HISTOGRAMS = ("latency", "ttfb")
 
@@ -109,9 +98,13 @@ class Tally:
         self.retries = 0
         self.attempts = 0
         self.bytes = 0
+        self.failed_seeds = 0  # of what failed, what the input itself named
+        self.links: dict[str, int] = {}  # of a crawl: what became of the links found, by what or why
         self.reasons: dict[str, int] = {}
         self.statuses: dict[str, int] = {}
-        self.hosts: dict[str, list[int]] = {}  # host -> fetched, failed or skipped, bytes
+        self.changes: dict[str, int] = {}  # against the run before: new, changed, unchanged, gone
+        self.forgotten = 0  # URLs that earlier runs knew, and this one did not see any more
+        self.hosts: dict[str, list[int]] = {}  # host -> what HostCounts names, in its order
         self.first_started: str | None = None  # ISO 8601 UTC, as in the records, so that text compares as time does
         self.last_started: str | None = None
         self.latency = Histogram()
@@ -126,12 +119,13 @@ class Tally:
         """All ends."""
         return self.fetched + self.failed + self.skipped
 
-    def add(self, record: Record, host: str) -> None:
-        """Count one end, under `host`."""
+    def add(self, record: Record, host: str, change: str | None = None) -> None:
+        """Count one end, under `host`; `change` is what its line says of that, where it is known."""
         if record.outcome == "fetched":
             self.fetched += 1
         elif record.outcome == "failed":
             self.failed += 1
+            self.failed_seeds += not record.depth
         else:
             self.skipped += 1
         self.attempts += record.attempts
@@ -149,8 +143,45 @@ class Tally:
         if record.started_at is not None:
             self._span(record.started_at)
         counts = self._host(host)
-        counts[0 if record.outcome == "fetched" else 1] += 1
-        counts[2] += size
+        counts[_AT.get(record.outcome, _SKIPPED)] += 1
+        counts[_BYTES] += size
+        if change is not None:
+            self.changes[change] = self.changes.get(change, 0) + 1
+
+    def take_back(self, record: Mapping[str, Any], host: str) -> None:
+        """A record goes, since its request is made again: what `add` counted of its end under `host` counts no more.
+
+        `record` is its line, or what a table has of it. What was really sent stays counted: attempts, retries,
+        latency, and when the first and the last began; and so do the links that were found.
+        """
+        outcome, reason, status = record["outcome"], record.get("reason"), record.get("status")
+        name = outcome if outcome in _AT else "skipped"
+        setattr(self, name, getattr(self, name) - 1)
+        if outcome == "failed" and not record.get("depth"):
+            self.failed_seeds -= 1
+        size = record.get("bytes") or 0
+        self.bytes -= size
+        for counts, key in ((self.reasons, reason), (self.statuses, status), (self.changes, record.get("change"))):
+            if key is not None:
+                _less(counts, str(key))
+        of_host = self.hosts.get(host) or self.hosts.get(OTHER_HOSTS)
+        if of_host is not None:
+            of_host[_AT.get(outcome, _SKIPPED)] -= 1
+            of_host[_BYTES] -= size
+
+    def changed(self) -> dict[str, int]:
+        """How many URLs are new, changed, unchanged and gone, those among the latter that nothing led to any more."""
+        return changes_told(self.changes, self.forgotten)
+
+    @property
+    def missed_nothing(self) -> bool:
+        """Did nothing fail but what is not there any more."""
+        return self.failed == sum(self.reasons.get(slug, 0) for slug in map(Reason.STATUS.slug, GONE_STATUSES))
+
+    def wait(self, host: str, seconds: float) -> None:
+        """A host is left alone for so much longer than was known."""
+        if 0 < seconds < inf:  # one that is given up waits for nothing
+            self._host(host)[_BLOCKED] += round(seconds * 1000)
 
     def to_json(self) -> bytes:
         """For the checkpoint."""
@@ -171,6 +202,7 @@ class Tally:
             histogram = getattr(tally, name)
             histogram.maximum, buckets = data.get(name, (0.0, []))
             histogram.buckets = dict(buckets)
+        tally.hosts = {host: _whole(counts, tally) for host, counts in tally.hosts.items()}
         return tally
 
     def _span(self, started: str) -> None:
@@ -184,8 +216,25 @@ class Tally:
         if counts is None:
             if len(self.hosts) >= _HOSTS:
                 host = OTHER_HOSTS
-            counts = self.hosts.setdefault(host, [0, 0, 0])
+            counts = self.hosts.setdefault(host, [0] * len(HostCounts._fields))
         return counts
+
+
+def _less(counts: dict[str, int], key: str) -> None:
+    """One less of it; nothing is left of what nothing is left of."""
+    left = counts.pop(key, 0) - 1
+    if left > 0:
+        counts[key] = left
+
+
+def _whole(counts: list[int], tally: Tally) -> list[int]:
+    """A host's counts, also where an earlier version did not tell what failed from what was skipped: then as failed,
+    unless nothing of the run had.
+    """
+    if len(counts) != 3:
+        return counts
+    fetched, other, size = counts
+    return [fetched, other, 0, size, 0] if tally.failed else [fetched, 0, other, size, 0]
 
 
 class Speed:

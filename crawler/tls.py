@@ -49,6 +49,8 @@ def faults(tls: Tls) -> str | None:
     """What keeps these settings from being used, in a sentence that names the file; None where nothing does."""
     cert = tls.client_cert
     named = [tls.ca_bundle, *((cert.cert, cert.key) if cert is not None else ())]
+    if not any(named):  # nothing of the job's can be wrong; a job of http alone never reads the system's authorities
+        return None
     for path in filter(None, named):
         try:
             with Path(path).open("rb"):

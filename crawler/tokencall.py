@@ -12,10 +12,10 @@ from collections.abc import Callable
 from time import monotonic
 from time import time as wall_clock
 
+from crawler.flow import stopped_by_watch
 from crawler.grants import MAX_ANSWER, TokenAnswer, TokenRequest, TokenTrouble
 from crawler.hosts import HostRules
 from crawler.model import Message, Timing
-from crawler.receive import stopped_by_watch
 from crawler.routing import Routing
 from crawler.session import Transport, TransportError
 from crawler.urls import netloc

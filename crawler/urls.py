@@ -17,7 +17,10 @@ import can_ada
 MAX_LENGTH = 16 * 1024
 # What the WHATWG parser would silently drop or encode, though in a list it is always a mistake.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"  # the last ones are tags: they show nothing
+)
 _WEBSOCKET = re.compile(r"\s*ws(s?):", re.IGNORECASE)
 # Of `//user:password@`, and of `http:user:password@` or `user:password@` where the text begins so.
 _USERINFO = re.compile(r"(\A\s*[^\s/\\?#@:]+:[/\\]*|[/\\]{2})[^/\\?#]+@")

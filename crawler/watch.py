@@ -50,6 +50,7 @@ class Transfer:
         "on_sent",
         "overdue",
         "owner",
+        "peer",
         "phase",
         "since",
         "started",
@@ -71,6 +72,7 @@ class Transfer:
         self.mark_at = now
         self.overdue: tuple[Reason, str] | None = None
         self.endless = False  # nobody knows when it ends: a run that stops does not wait for it
+        self.peer: str | None = None  # its address, for whom it is of interest: "" asks for it
         self.on_sent: Callable[[float], None] | None = None  # told when the request goes onto the wire
 
     def enter(self, phase: Phase, now: float) -> None:
@@ -151,6 +153,10 @@ class Watch:
         """Bytes of bodies from files that were sent so far, those of failed attempts as well."""
         return self._uploaded + sum(transfer.uploaded for transfer in self.transfers)
 
+    def begin(self, now: float) -> None:
+        """It is looked from now on: what passes until the first look is not forgotten."""
+        self._looked_at = now
+
     def overdue(self, now: float) -> Iterator[Transfer]:
         """Transfers to stop now; `transfer.overdue` holds the reason and a sentence."""
         if self._looked_at is not None:
@@ -168,7 +174,7 @@ class Watch:
 
     def _forgive(self, late: float, now: float) -> None:
         """We looked `late` seconds later than planned: the peers could not know, so no clock of theirs ran."""
-        if late <= max(1.0, self.tick):
+        if late + self.tick <= max(1.0, 2 * self.tick):
             return
         for transfer in self.transfers:  # what happened since we are awake again is not moved into the future
             transfer.started = min(transfer.started + late, now)

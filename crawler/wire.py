@@ -101,14 +101,14 @@ class Wire:
             start = url.index("/", 8)
             origin = self._origins.get(url[:start]) or self._made(url[:start])
             head = f"GET {url[origin.cut :]}{origin.middle}{lines}\r\n".encode()
-            return await self._exchange(origin.request, partial(self._put, origin.request, head))
+            return await self._exchange(origin.request, partial(self._put, origin.request, head), transfer)
         all_headers = (self._naming if message.bare else self._headers).copy()
         all_headers.update(headers)
         if not self.asks_proxy(url):
             all_headers.popall(_CREDENTIALS, None)  # whatever the job says, this is for proxies alone
         if body is None or isinstance(body, bytes):
             request = self._request(method, url, all_headers, body)
-            return await self._exchange(request, partial(self._send, request))
+            return await self._exchange(request, partial(self._send, request), transfer)
         return await self._upload(message, body, all_headers, transfer)
 
     def _lines(self, headers: Mapping[str, str]) -> str | None:
@@ -129,7 +129,7 @@ class Wire:
         headers["Content-Length"] = str(body.length)
         request = self._request(message.method, message.url, headers, upload)
         try:
-            response = await self._exchange(request, partial(self._send, request))
+            response = await self._exchange(request, partial(self._send, request), transfer)
         except aiohttp.ClientError:
             if upload.fault is not None:  # which aiohttp may have lost
                 raise upload.fault from None
@@ -145,11 +145,13 @@ class Wire:
             request.proxy = self._place  # by now it only makes the target the whole URL
         return await request.send(connection)
 
-    async def _exchange(self, request: aiohttp.ClientRequest, put: Put) -> aiohttp.ClientResponse:
+    async def _exchange(self, request: aiohttp.ClientRequest, put: Put, transfer: Transfer) -> aiohttp.ClientResponse:
         """Connect for `request`, let `put` write it, and wait for the head of the answer."""
         connection = await self._connector.connect(request, [], _NO_TIMEOUTS)
         try:
             assert connection.protocol is not None
+            if transfer.peer is not None:  # later it may have been given back
+                transfer.peer = _address(connection)
             connection.protocol.set_response_params(
                 timer=_TIMER,
                 skip_payload=request.method == "HEAD",
@@ -221,3 +223,9 @@ class Wire:
         if self._context is None:
             self._context = context_of(self._tls)
         return self._context
+
+
+def _address(connection: Connection) -> str:
+    """Of the peer, where it has one."""
+    peer = connection.transport.get_extra_info("peername") if connection.transport is not None else None
+    return str(peer[0]) if isinstance(peer, tuple) else ""

@@ -127,7 +127,7 @@ def _certificate_reason(error: Exception) -> Reason:
 def _payload_reason(error: aiohttp.ClientPayloadError) -> Reason:
     """A body that ended early is `truncated`; a framing no server may send is `bad-response`."""
     cause = error.__cause__
-    if isinstance(cause, http_exceptions.TransferEncodingError) and "Not enough data" not in str(cause):
+    if isinstance(cause, http_exceptions.HttpProcessingError) and "Not enough data" not in str(cause):
         return Reason.BAD_RESPONSE
     return Reason.TRUNCATED
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from hashlib import sha256
 
+from crawler.entry import Entry
 from crawler.frontier import Frontier, Want
 from crawler.hosts import HostRules
 from crawler.jobconnection import Ways
 from crawler.model import Body, Record, Request
 from crawler.pace import PaceLimits
 from crawler.retry import RetryPolicy
-from crawler.sinks.bodies import Stored
 from crawler.tally import Snapshot
 from crawler.watch import Limits
 
@@ -133,6 +133,6 @@ def record_of(id: int, body: bytes | None = b"", *, url: str | None = None, kind
     )
 
 
-def stored(id: int, data: bytes, *, filename: str | None = None, url: str | None = None) -> Stored:
+def stored(id: int, data: bytes, *, filename: str | None = None, url: str | None = None) -> Entry:
     """A small body to store, with its record."""
-    return Stored(record_of(id, data, url=url), Body(len(data), sha256(data).hexdigest(), data=data), filename)
+    return Entry(record_of(id, data, url=url), Body(len(data), sha256(data).hexdigest(), data=data), filename)

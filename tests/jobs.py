@@ -10,7 +10,8 @@ import orjson
 
 from crawler.errors import ExitCode
 from crawler.jobfile import build
-from crawler.run import Ended, Options, run_job
+from crawler.opening import Options
+from crawler.run import Ended, run_job
 from crawler.tally import Snapshot
 
 Record = dict[str, Any]

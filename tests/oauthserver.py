@@ -235,5 +235,5 @@ def mock_server(folder: Path, life: float) -> Iterator[MockServer]:
     port, log = free_port(), folder / "oauth.log"
     module = (node_modules(folder) / "oauth2-mock-server/dist/index.mjs").as_uri()
     command = ["node", "--input-type=module", "-e", _SCRIPT % module, str(port), str(life)]
-    with running(command, port, log):
+    with running(command, [port], log):
         yield MockServer(f"http://{LOOPBACK}:{port}", log)

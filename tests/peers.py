@@ -25,6 +25,7 @@ from crawler.model import Message, Sending, Timing
 from crawler.routes import DIRECT, Route
 from crawler.session import Answer, Session, SessionSettings
 from crawler.watch import Limits, Transfer
+from tests.descriptors import open_files
 from tests.servers import free_port
 
 LOOPBACK = "127.0.0.1"
@@ -38,13 +39,25 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     signature = inspect.signature(test)
     loop = inspect.Parameter("loop_factory", inspect.Parameter.KEYWORD_ONLY)
 
+    async def whole(arguments: Mapping[str, Any]) -> None:
+        before = _sockets()
+        await asyncio.wait_for(test(**arguments), 60)
+        # A handshake that the other end broke off is over a moment later; a loop that is closed before complains.
+        until = monotonic() + 2
+        while _sockets() > before and monotonic() < until:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
+
     def run(*, loop_factory: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(asyncio.wait_for(test(**arguments), 60))
+            runner.run(whole(arguments))
 
     update_wrapper(run, test)
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), loop])  # type: ignore[attr-defined]
     return pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])(run)
+
+
+def _sockets() -> int:
+    return sum(led.startswith("socket:") for led in open_files())
 
 
 class Peer:
@@ -199,20 +212,26 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    """A server in a process of its own, from the moment it answers at its port until the end of the block."""
+def running(command: Sequence[str], ports: Sequence[int], log: Path, patience: float = 20) -> Iterator[None]:
+    """A server in a process of its own, from the moment it answers at its ports until the end of the block. Raises
+    RuntimeError with what it said where it does not within `patience` seconds.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 20
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
+        deadline = monotonic() + patience
+        while not all(map(_answers, ports)):
+            if process.poll() is not None or monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start: {log.read_text()[-2000:]}")
             time.sleep(0.02)
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -220,7 +239,7 @@ def httpbin(folder: Path) -> Iterator[str]:
     """httpbin behind waitress; gives its URL without the last slash."""
     port = free_port()
     serve = [sys.executable, "-m", "waitress", "--threads=32", f"--listen={LOOPBACK}:{port}", "httpbin:app"]
-    with running(serve, port, folder / "httpbin.log"):
+    with running(serve, [port], folder / "httpbin.log"):
         yield f"http://{LOOPBACK}:{port}"
 
 

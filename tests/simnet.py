@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 from types import TracebackType
-from typing import Literal, NamedTuple, cast
+from typing import IO, Literal, NamedTuple, cast
 
 import orjson
 
@@ -157,13 +157,14 @@ def early_after(
     """Requests of one host's log that began before the wait asked for by an earlier 429 was over.
 
     Those that began within `transit` seconds of that answer were on their way, or the answer was. A client that was
-    killed within `unwritten` seconds of an answer need not know it: that much a kill may cost, if the disk is slow.
+    killed within `unwritten` seconds of an answer need not know it: that much a kill may cost, if the disk is slow. Nor
+    does it know what a server answered to requests that were on their way when it was killed.
     """
     entries = sorted(log)
     told = sorted(
         (seen.end + transit, seen.end + seen.wait)
         for seen in entries
-        if seen.wait is not None and not any(seen.end <= kill < seen.end + unwritten for kill in kills)
+        if seen.wait is not None and not any(seen.begin - transit <= kill < seen.end + unwritten for kill in kills)
     )
     found = []
     until, position = -math.inf, 0
@@ -218,6 +219,7 @@ class _World:
         self.buckets = {name: _Bucket(*of[2:4]) for name, of in behaviours.items() if of.kind == "limited"}
         self.rng = Random(3)
         self.log: list[list[object]] = []  # the fields of Seen; the end is None while a request is under way
+        self.asked: IO[bytes] | None = None  # told at once of each wait that a host asked for
 
     def answer(self, host: str, now: float) -> tuple[int, float | None, bytes]:
         """Status, seconds to wait, and the bytes of an answer; called when the request is there."""
@@ -284,6 +286,8 @@ class _Connection(asyncio.Protocol):
         # Before the write, for the client may read it at once.
         self._entry[1], self._entry[4], self._entry[5] = monotonic(), status, wait
         self._transport.write(answer)
+        if wait is not None and self._world.asked is not None:
+            self._world.asked.write(orjson.dumps([self._entry[1], wait]) + b"\n")
         self._entry = None
         if b"\r\n\r\n" in self._buffer:
             self._begin()
@@ -297,6 +301,7 @@ class _Connection(asyncio.Protocol):
 
 async def _serve(net: Path, log: Path) -> None:
     world = _World({name: Behaviour(*fields) for name, fields in orjson.loads(net.read_bytes()).items()})
+    world.asked = log.with_suffix(".waits").open("wb", buffering=0)
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
@@ -312,6 +317,7 @@ async def _serve(net: Path, log: Path) -> None:
             entry[1] = entry[1] or now
             file.write(orjson.dumps(entry) + b"\n")
     nobody.close()
+    world.asked.close()
 
 
 class SimNet:
@@ -348,6 +354,11 @@ class SimNet:
     def log(self) -> list[Seen]:
         """What the servers saw; dead ones see nothing."""
         return [Seen(*orjson.loads(line)) for line in self._log.read_bytes().splitlines()]
+
+    def waits(self) -> list[tuple[float, float]]:
+        """When hosts asked to be left alone, and for how many seconds, so far; also while it runs."""
+        lines = self._log.with_suffix(".waits").read_bytes().splitlines(keepends=True)
+        return [tuple(orjson.loads(line)) for line in lines if line.endswith(b"\n")]
 
 
 if __name__ == "__main__":

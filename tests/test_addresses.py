@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler import urls
-from crawler.addresses import Pin, guarded, parse_pins
+from crawler.addresses import Pin, guarded, in_the_open, parse_pins
 
 V4 = st.integers(0, 2**32 - 1)
 NEAR = ["0.0.0.0", "0.0.0.8", "8.8.8.8", "9.255.255.255", "100.128.0.1", "172.32.0.1", "223.255.255.255"]
@@ -269,3 +269,21 @@ def test_any_text_is_a_pin_or_a_sentence(key: str, value: str) -> None:
     except ValueError as error:
         fault = error
     assert fault is None or str(fault).startswith('"')
+
+
+@pytest.mark.parametrize(
+    ("href", "open_"),
+    [
+        ("http://a.example/", True),
+        ("https://a.example/", False),
+        ("http://localhost:8080/x", False),
+        ("http://api.localhost/", False),
+        ("http://127.3.2.1/", False),
+        ("http://[::1]:80/", False),
+        ("http://10.0.0.1/", True),
+        ("http://localhost.example/", True),
+    ],
+)
+def test_plain_http_to_another_machine_is_in_the_open(href: str, open_: bool) -> None:
+    """What stays on this machine nobody else can read."""
+    assert in_the_open(href) is open_

@@ -14,7 +14,7 @@ from crawler.errors import POLICY, Reason
 
 PACKAGE = Path(crawler.__file__).parent
 LAYERS = {
-    1: "model errors routes auth.scheme",
+    1: "model errors routes auth.scheme entry partial parcels links known",
     2: "units urls names places fingerprints pace paces learning breaker keys frontier hostqueue retry redirect "
     "quota robots robotstext nofollow admission addresses watch codings settle feed tables tally bound job "
     "perhost hosts jobtext identity rows states statuses inbox picking penalties patterns headertext jobinput "
@@ -22,19 +22,35 @@ LAYERS = {
     "compose expect paging linkheader jmespaths cookies cookierules cookietext setcookie grants masking "
     "secretforms secretrefs proxies proxytext routing tokentext auth.apikey auth.awsfaults auth.awssigner "
     "auth.basic auth.bearer auth.digest auth.digestanswer auth.hmac auth.hmactemplate auth.netrc auth.oauth2 "
-    "auth.plugin auth.sigv4 capture stamps records",
+    "auth.plugin auth.sigv4 capture stamps records joboutput jobupload checks promises formats imageends windows "
+    "mirrors ranges room warctext warcrecords cdxj visiting csvtext dock s3faults members openfiles warcread "
+    "jobcrawl canon scope urlpatterns traps likeness readable htmlpage htmltags htmllinks hreftext refresh srcset "
+    "csslinks feedlinks xmltext sitemap jsonlinks headerlinks treecost jobextract cssquery cssmatch extraction "
+    "fieldtypes finding page pageformat discovery jobrun freshness history deadline allowance reasonglobs metrics "
+    "schedule unittext crontext monitoraccess monitorfilter monitormetrics monitorrows monitorviews tags svg "
+    "histogram examples gathering hostrows curve reportdata jobshown comparison reportstyle orders",
     3: "lines sources durable session wire guard resolver spool receive fetch bandwidth memory sinks.bodies "
     "sinks.jsonl schema rowstore endlog checkpoint commit folders jobfile jobformats jobyaml jobfaults progress "
     "report logs status authenticate awskeys connector cookiefiles exchange handshakes outgoing pools reading "
     "references secretcommand vault tls tokencache tokencall tokens tunnel upload wirefaults listening channel "
-    "capturing sinks.frames",
-    4: "wake intake ledger pipeline parts resume run plan preview credentials jars means authplan",
-    5: "cli shell flags demo demoapp demofaults demopages demosite __main__ library fetchall",
+    "capturing sinks.frames series store recordlines tarcheck warccheck warcwriter warcindex sinks.tar sinks.csv "
+    "sinks.warc sinks.parquet parquetrows rowgroups diskguard partfile resumption segments cargo shippinglog "
+    "s3target fstarget targets flow filelimit callables pages bulk historylog recall copies joblock hook "
+    "heartbeat standing interrupts crontabs monitorfiles monitorstate monitortails monitorcsv runlist "
+    "reporttables reportlists reportpage control watchdog recordfiles runrows",
+    4: "wake intake ledger pipeline parts resume run plan preview credentials jars means authplan jobrate outlets "
+    "uploads shipping verify exporting exportsource exportwarc opening working crawling past pruning timekeeping "
+    "notices monitorrecords monitorwatch runrecords reporting diffing complaint controlling livestate steering "
+    "rejoin",
+    5: "cli shell flags demo demoapp demofaults demopages demosite __main__ library fetchall exportcommand "
+    "croncommand monitor monitorapi monitorcommand monitordownload monitorsocket reportcommand diffcommand "
+    "controlcommand",
 }
 # What may know its peers within layers 2 and 3; from any other layer imports go down only.
 PEERS = {
     "addresses": "urls",
     "admission": "hosts redirect robots robotstext urls",
+    "allowance": "jobrun reasonglobs",
     "auth.apikey": "challenges tables urls",
     "auth.basic": "challenges",
     "auth.bearer": "challenges",
@@ -46,78 +62,153 @@ PEERS = {
     "auth.oauth2": "grants tokentext",
     "auth.plugin": "challenges tables urls",
     "auth.sigv4": "auth.awsfaults auth.awssigner urls",
+    "canon": "jobcrawl urls",
     "capture": "bodytext stamps units urls",
-    "capturing": "channel receive session",
+    "capturing": "channel flow session",
     "challenges": "urls",
     "channel": "session wirefaults",
-    "checkpoint": "durable endlog rowstore schema",
-    "commit": "checkpoint sinks.bodies sinks.frames sinks.jsonl",
+    "checkpoint": "durable endlog historylog rowstore runrows schema shippinglog",
+    "checks": "urls",
+    "commit": "checkpoint durable sinks.frames sinks.jsonl sinks.parquet",
+    "complaint": "progress report",
     "compose": "redirect",
     "connector": "guard tls tunnel wirefaults",
     "cookiefiles": "durable",
     "cookierules": "setcookie",
     "cookies": "cookierules setcookie",
     "cookietext": "cookierules urls",
+    "copies": "spool",
+    "crontabs": "durable",
+    "csslinks": "charsets hreftext",
+    "cssquery": "cssmatch urls",
+    "deadline": "units",
+    "discovery": "canon fingerprints jobcrawl records redirect robots scope traps urlpatterns urls",
+    "diskguard": "wirefaults",
+    "dock": "retry",
     "endlog": "rowstore schema",
     "exchange": "authenticate outgoing session",
     "expect": "charsets units urls",
+    "extraction": "cssquery fieldtypes finding jobextract page units",
     "feed": "bodytext capture fingerprints urls",
-    "fetch": "capturing exchange reading receive session spool",
-    "folders": "durable",
+    "feedlinks": "charsets hreftext xmltext",
+    "fetch": "capturing copies diskguard exchange flow partfile reading receive resumption segments session spool",
+    "fieldtypes": "stamps urls",
+    "finding": "cssmatch cssquery fieldtypes jmespaths jobextract page urls",
+    "folders": "durable joblock",
+    "formats": "imageends windows",
+    "freshness": "retry",
     "frontier": "hostqueue pace",
+    "fstarget": "cargo",
+    "gathering": "examples histogram",
     "grants": "retry urls",
     "guard": "resolver",
+    "headerlinks": "hreftext linkheader nofollow refresh",
     "headertext": "tables",
     "hostqueue": "pace",
-    "hosts": "expect job jobconnection jobrequest pace patterns perhost retry watch",
+    "hostrows": "gathering tally",
+    "hosts": "expect job jobconnection jobrequest orders pace patterns perhost retry watch",
+    "htmllinks": "charsets csslinks hreftext htmltags nofollow refresh srcset",
+    "htmlpage": "charsets htmltags treecost",
     "identity": "codings job",
+    "imageends": "windows",
     "jmespaths": "urls",
-    "job": "capture expect jobauth jobconnection jobinput jobrequest names paging patterns perhost "
-    "places retry units urls",
+    "job": "capture expect jobauth jobconnection jobcrawl jobextract jobinput joboutput jobrequest "
+    "jobrun paging patterns perhost places retry units urls",
     "jobauth": "headertext patterns secretrefs tables units urls",
     "jobconnection": "addresses proxytext secretrefs units",
+    "jobcrawl": "jmespaths urls",
+    "jobextract": "cssquery fieldtypes jmespaths urls",
     "jobfile": "jobfaults jobformats",
     "jobformats": "jobyaml",
+    "joboutput": "jobupload names units urls",
     "jobrequest": "bodytext headertext jobinput statuses tables urls",
-    "jobsecrets": "job jobauth routing secretrefs",
+    "jobrun": "reasonglobs secretrefs units",
+    "jobsecrets": "job jobauth jobupload routing secretrefs",
+    "jobshown": "job jobtext redirect secretrefs urls",
     "jobtext": "addresses bodytext hosts job jobauth jobconnection patterns perhost places redirect retry "
     "secretrefs urls",
+    "jobupload": "addresses retry secretrefs units urls",
+    "jsonlinks": "charsets hreftext jmespaths units urls",
     "masking": "secretforms",
+    "mirrors": "urls",
+    "monitormetrics": "metrics monitorviews",
+    "monitorrows": "monitorviews",
+    "monitorstate": "folders monitorfiles runrows schema",
+    "monitorviews": "tally",
+    "orders": "patterns units urls",
     "pace": "breaker learning retry",
     "paces": "pace",
+    "page": "charsets htmlpage urls",
+    "pageformat": "charsets sitemap",
+    "pages": "callables exchange",
     "paging": "charsets jmespaths linkheader patterns units urls",
+    "partfile": "durable",
     "patterns": "urls",
     "penalties": "pace retry settle",
     "perhost": "expect headertext jobconnection jobrequest retry units",
-    "picking": "statuses",
+    "picking": "reasonglobs statuses",
     "places": "urls",
     "pools": "connector guard wire",
+    "promises": "bodytext",
     "proxytext": "urls",
     "quota": "retry",
-    "reading": "exchange session",
-    "receive": "session spool",
+    "reading": "exchange pages session",
+    "recall": "historylog schema",
+    "receive": "diskguard flow partfile resumption segments session spool",
+    "recordfiles": "durable parquetrows recordlines rowgroups sinks.jsonl",
     "records": "capture stamps urls",
     "redirect": "urls",
     "references": "secretcommand vault",
     "report": "durable progress",
+    "reportdata": "curve examples gathering histogram history hostrows",
+    "reportlists": "progress reporttables",
+    "reportpage": "progress reportlists reporttables",
+    "reporttables": "progress",
+    "resolver": "filelimit",
+    "resumption": "partfile session",
     "retry": "units",
     "robots": "retry robotstext",
     "routing": "jobconnection proxies proxytext secretrefs urls",
     "rowstore": "schema",
-    "session": "guard handshakes pools resolver wirefaults",
-    "settle": "capture challenges masking quota records redirect retry urls",
-    "sinks.bodies": "durable",
+    "runlist": "folders runrows schema",
+    "s3faults": "auth.awsfaults",
+    "s3target": "cargo",
+    "schema": "historylog",
+    "scope": "jobcrawl urls",
+    "segments": "diskguard exchange flow partfile resumption session",
+    "series": "durable",
+    "session": "bulk filelimit guard handshakes pools resolver wirefaults",
+    "settle": "capture challenges freshness masking mirrors quota ranges records redirect retry urls",
+    "sinks.bodies": "durable store",
+    "sinks.csv": "durable",
     "sinks.frames": "durable",
     "sinks.jsonl": "durable",
+    "sinks.parquet": "durable parquetrows recordlines rowgroups",
+    "sinks.tar": "durable series",
+    "sinks.warc": "durable series warccheck warcindex warcwriter",
+    "sitemap": "charsets hreftext units xmltext",
     "sources": "lines",
-    "spool": "durable",
-    "status": "folders progress schema",
-    "tables": "bodytext capture urls",
+    "spool": "partfile",
+    "standing": "folders runlist",
+    "status": "control folders progress runlist",
+    "store": "durable",
+    "svg": "tags",
+    "tables": "bodytext capture promises urls",
+    "tally": "histogram history",
+    "targets": "cargo fstarget s3target",
     "tokencache": "durable",
-    "tokencall": "receive session",
+    "tokencall": "flow session",
     "tokens": "tokencache",
     "tokentext": "grants",
+    "traps": "jobcrawl scope urlpatterns urls",
+    "treecost": "htmltags",
     "tunnel": "guard handshakes resolver tls",
+    "unittext": "schedule",
+    "warcindex": "durable",
+    "warcread": "cdxj warctext",
+    "warcrecords": "warctext",
+    "warcwriter": "series",
+    "watchdog": "logs",
     "wire": "connector tls upload",
     "wirefaults": "guard handshakes upload",
 }
@@ -171,7 +262,7 @@ def test_every_module_has_its_place() -> None:
     assert set(modules()) - ROOTS - set(LAYER) == set(), "put these into a layer"
     assert set(LAYER) - set(modules()) == set(), "these are gone"
     assert {root for root in ROOTS if ours(root)} == {"__init__"}
-    assert ours("__init__") == {"errors", "fetchall", "library", "model"}
+    assert ours("__init__") == {"errors", "fetchall", "library", "model", "page"}
     at_once = [node.module for node in tree("__init__").body if isinstance(node, ast.ImportFrom)]
     assert [module for module in at_once if (module or "").startswith("crawler")] == []  # each when it is asked for
 
@@ -220,7 +311,7 @@ def test_aiohttp_stands_at_the_edge() -> None:
     """The transport can be changed in the files behind `session`."""
     users = {module for module in modules() for source, _ in imported(module) if source.split(".")[0] == "aiohttp"}
     behind = {"session", "pools", "connector", "wire", "upload", "channel", "wirefaults"}
-    assert {module for module in users if not module.startswith("demo")} == behind
+    assert {module for module in users if not module.startswith(("demo", "monitor"))} == behind  # these are servers
 
 
 def test_no_credential_stands_on_a_session() -> None:

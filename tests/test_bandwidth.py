@@ -162,3 +162,12 @@ def test_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
         assert await kept < 0.5
 
     seconds(all_of_them)
+
+
+def test_another_cap_of_the_job_holds_for_the_next_piece() -> None:
+    """One that would take hours is lifted, and one can be set where there was none."""
+    caps = Bandwidth(1.0, lambda _: None)
+    caps.change(None)
+    assert seconds(lambda: transfer(caps, request(), [MB])) == 0.0
+    caps.change(0.1 * MB)
+    assert seconds(lambda: transfer(caps, request(), [MB])) == pytest.approx(9.9, rel=0.1)

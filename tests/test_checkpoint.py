@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crawler import endlog, rowstore, schema
-from crawler.checkpoint import Checkpoint, Failure, Group, Progress, Retry, Settled, SourceMark
-from crawler.durable import EMPTY, Mark
+from crawler.checkpoint import Checkpoint, Failure, Group, Progress, Rejoined, Retry, Settled, SourceMark
+from crawler.durable import Mark
+from crawler.entry import Sync
 from crawler.errors import StorageError
-from crawler.model import Captured, Place, Request
+from crawler.model import Captured, Place, Promised, Request
+from crawler.parcels import Thing
 from crawler.rows import NewRow
+from crawler.runrows import RunRow
 from crawler.states import CHUNK, FAILED, FETCHED, SKIPPED
 
 
@@ -52,7 +55,8 @@ def told(checkpoint: Checkpoint) -> list[Any]:
         for host, _, _ in checkpoint.hosts()
     }
     prints = sorted(print_ for some in checkpoint.fingerprints() for print_ in some)
-    of_run = (checkpoint.last_run(), checkpoint.group, checkpoint.segment("records.jsonl"), checkpoint.sources())
+    outputs = (checkpoint.marks(), checkpoint.sink_states(), checkpoint.partials())
+    of_run = (checkpoint.last_run(), checkpoint.group, outputs, checkpoint.sources())
     counts = (checkpoint.waiting(), checkpoint.last_id(), checkpoint.hosts(), checkpoint.robots())
     return [windows, prints, of_run, counts, list(checkpoint.failures()), sorted(checkpoint.waiting_rows())]
 
@@ -77,7 +81,8 @@ def test_rows_come_back_as_the_same_requests(path: Path) -> None:
         headers={"X-A": "ä"},
         body=b"\x00\xff",
         filename="a/b",
-        sha256="00",
+        promised=Promised("00", "11", "22", 3),
+        mirrors=("http://m/1",),
         input={"n": 1},
         place=Place("urls.csv", 7),
         error="bad",
@@ -87,6 +92,7 @@ def test_rows_come_back_as_the_same_requests(path: Path) -> None:
     checkpoint.insert([NewRow(request, 2**63 - 1) for request in (plain, full)], [])
     checkpoint.commit("run-1", group())
     checkpoint.close()
+    plain.fingerprint = full.fingerprint = 2**63 - 1  # known to the row, not yet to a new request
     checkpoint = Checkpoint(path)
     back = [row for row, due in checkpoint.window("h", 0, 100)]
     checkpoint.close()
@@ -133,8 +139,7 @@ def test_a_group_is_there_after_a_restart(path: Path) -> None:
     assert told(checkpoint) == before
     assert (checkpoint.group, checkpoint.waiting(), checkpoint.last_id()) == (1, 2, 4)
     assert checkpoint.sources() == [source]
-    assert checkpoint.segment("records.jsonl") == mark
-    assert checkpoint.segment("other") == EMPTY
+    assert checkpoint.marks() == {"records.jsonl": mark}
     assert checkpoint.hosts() == [("h", 1, None), ("g", 1, "slow"), ("elsewhere", 0, "blocked")]
     assert checkpoint.robots() == [("http://h", "none")]
     assert list(checkpoint.failures()) == [Failure(2, "h", "status-404", 77.5)]
@@ -201,7 +206,7 @@ def test_what_was_retried_and_ended_has_ended(path: Path) -> None:
         "run-1",
         group(2, settled=[Settled("h", id, FAILED, "stall", 60.0) for id in (1, 2)], retries=[Retry(1, 2, 9.0)]),
     )
-    checkpoint.begin_retry("run-2", 100.0, "{}", list(checkpoint.failures()))
+    made_again(checkpoint, checkpoint.failures())
     for _ in range(2):
         assert [(row.id, row.attempt, due) for row, due in checkpoint.window("h", 0, 9)] == [(1, 1, 0.0), (2, 1, 0.0)]
         checkpoint.close()
@@ -285,7 +290,7 @@ def test_a_new_run_begins_with_nothing_known(checkpoint: Checkpoint) -> None:
     checkpoint.begin_run("run-2", 2000.0, "{}")
     assert told(checkpoint)[0:2] == [{}, []]
     assert (checkpoint.group, checkpoint.waiting(), checkpoint.last_id(), checkpoint.sources()) == (0, 0, 0, [])
-    assert (checkpoint.segment("records.jsonl"), list(checkpoint.failures())) == (EMPTY, [])
+    assert (checkpoint.marks(), list(checkpoint.failures())) == ({}, [])
     checkpoint.insert(rows(1, 2, 3), [])
     assert [(row.id, row.attempt, due) for row, due in checkpoint.window("h", 0, 9)] == [
         (id, 1, 0.0) for id in (1, 2, 3)
@@ -338,23 +343,35 @@ def failed_run(checkpoint: Checkpoint) -> list[Failure]:
     return list(checkpoint.failures())
 
 
+GOES_ON = RunRow("run-1", 0.0, None, "running", None, 0.0, b"less", "today")
+
+
+def made_again(checkpoint: Checkpoint, failures: Iterable[Failure], things: Sequence[Thing] = ()) -> None:
+    now = Rejoined({"records.csv": Mark(3, "y")}, {"parquet": "z"}, b"less", things)
+    checkpoint.rejoin("run-1", "today", {failure.id: failure.host for failure in failures}, now)
+
+
 def test_failures_are_made_again_alone(path: Path) -> None:
-    """The new run has these rows and no outputs yet; other failures stay, and ids go on behind the highest."""
+    """The run goes on with these rows and with other files; other failures stay, and ids go on behind the highest."""
     checkpoint = Checkpoint(path)
     checkpoint.begin_run("run-1", 0.0, "{}")
     failures = failed_run(checkpoint)
     assert [failure.id for failure in failures] == [2, 3, 4, 6]
-    checkpoint.begin_retry("run-2", 2000.0, "{}", [failures[0], failures[3]])
+    made_again(checkpoint, [failures[0], failures[3]])
     for _ in range(2):
         assert (ids_of(checkpoint), ids_of(checkpoint, "g"), checkpoint.waiting()) == ([2], [6], 2)
         assert list(checkpoint.failures()) == [failures[1], failures[2]]
-        assert (checkpoint.group, checkpoint.segment("records.jsonl"), checkpoint.last_id()) == (0, EMPTY, 6)
+        assert (checkpoint.group, checkpoint.last_id()) == (5, 6)
+        assert checkpoint.marks() == {"records.jsonl": Mark(5, "x"), "records.csv": Mark(3, "y")}
+        assert checkpoint.sink_states() == {"parquet": "z"}
+        assert (checkpoint.to_replace(), checkpoint.last_run()) == (["records.csv"], GOES_ON)
         assert [mark.complete for mark in checkpoint.sources()] == [True]
         checkpoint.close()
         checkpoint = Checkpoint(path)
-    checkpoint.resume_run("run-2", "{}")
+    checkpoint.replaced()
+    assert checkpoint.to_replace() == []
     ends = [Settled("h", 2, FETCHED), Settled("g", 6, FAILED, "stall", 90.0)]
-    checkpoint.commit("run-2", group(1, settled=ends))
+    checkpoint.commit("run-1", group(6, settled=ends))
     assert (checkpoint.waiting(), [(f.id, f.reason) for f in checkpoint.failures()]) == (
         0,
         [(3, "stall"), (4, "host-dead"), (6, "stall")],
@@ -362,11 +379,28 @@ def test_failures_are_made_again_alone(path: Path) -> None:
     checkpoint.close()
 
 
-def test_a_failure_named_twice_is_made_again_once(checkpoint: Checkpoint) -> None:
-    """What waits is counted by what waits."""
+def test_files_that_changed_are_uploaded_anew(checkpoint: Checkpoint) -> None:
+    """What waits of them as they were waits no longer."""
     failures = failed_run(checkpoint)
-    checkpoint.begin_retry("run-2", 2000.0, "{}", [*failures, *failures])
-    assert (checkpoint.waiting(), ids_of(checkpoint), ids_of(checkpoint, "g")) == (4, [2, 3], [4, 6])
+    old = [Thing("records.csv", 9, "ab"), Thing("a.tar", 8)]
+    checkpoint.commit("run-1", group(6, things=old))
+    made_again(checkpoint, failures, [Thing("records.csv", 3)])
+    assert [(parcel.name, parcel.size) for parcel in checkpoint.to_ship(0, 9)] == [("a.tar", 8), ("records.csv", 3)]
+
+
+@pytest.mark.parametrize(("sync", "kept"), [(Sync.COMMIT, 2), (Sync.CLOSE, 1)])
+def test_what_moves_files_is_durable_whatever_the_job_says(path: Path, sync: Sync, kept: int) -> None:
+    """And for what comes later its word holds again."""
+    checkpoint = Checkpoint(path, sync)
+    checkpoint.begin_run("run-1", 0.0, "{}")
+    said: list[str] = []
+    failures = failed_run(checkpoint)
+    checkpoint._db.set_trace_callback(said.append)
+    made_again(checkpoint, failures)
+    checkpoint._db.set_trace_callback(None)
+    assert said.index("PRAGMA synchronous = FULL") < said.index("COMMIT")
+    assert checkpoint._db.execute("PRAGMA synchronous").fetchone() == (kept,)
+    checkpoint.close()
 
 
 def begin(checkpoint: Checkpoint) -> None:
@@ -374,7 +408,7 @@ def begin(checkpoint: Checkpoint) -> None:
 
 
 def retry(checkpoint: Checkpoint) -> None:
-    checkpoint.begin_retry("run-2", 2000.0, "{}", list(checkpoint.failures()))
+    made_again(checkpoint, checkpoint.failures())
 
 
 def commit(checkpoint: Checkpoint) -> None:
@@ -681,7 +715,7 @@ def test_an_empty_file_becomes_a_checkpoint(path: Path) -> None:
 
 def test_what_is_emptied_is_not_written_over(path: Path, checkpoint: Checkpoint) -> None:
     """A new run over a large old one costs no write of each old page, however SQLite was built."""
-    checkpoint.insert(rows(*range(1, 5001)), [])
+    checkpoint.insert(rows(*range(1, 10_001)), [])
     checkpoint.commit("run-1", group())
     checkpoint._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     checkpoint.begin_run("run-2", 2000.0, "{}")
@@ -710,10 +744,30 @@ def test_a_capture_goes_on_where_it_was(path: Path, checkpoint: Checkpoint) -> N
     again.close()
 
 
-def test_a_checkpoint_from_before_there_were_captures(path: Path, checkpoint: Checkpoint) -> None:
-    """Gets their table when it is opened."""
-    checkpoint._db.execute("DROP TABLE captures")
+def test_a_checkpoint_from_before_some_tables_were_there(path: Path, checkpoint: Checkpoint) -> None:
+    """What it lacks is added when it is opened, and what it knew is still known."""
+    checkpoint.commit("run-1", group(segments=[("records.jsonl", Mark(5, "x"))]))
+    for table in ("captures", "sinks", "partials"):
+        checkpoint._db.execute(f"DROP TABLE {table}")
+    checkpoint._db.execute("ALTER TABLE segments DROP COLUMN closed")
     checkpoint.close()
     again = Checkpoint(path)
-    again.commit("run-1", group(captures=[Progress(1, Captured(1, 1, 1.0))]))
+    assert again.marks() == {"records.jsonl": Mark(5, "x")}
+    said = {"captures": [Progress(1, Captured(1, 1, 1.0))], "states": [("csv", "a")], "partials": [("http://h/", "b")]}
+    again.commit("run-1", group(2, segments=[("a.tar", Mark(9, "y", True))], **said))
     again.close()
+    again = Checkpoint(path)
+    assert again.marks()["a.tar"] == Mark(9, "y", True)
+    assert (again.sink_states(), again.partials()) == ({"csv": "a"}, {"http://h/": "b"})
+    again.close()
+
+
+def test_bodies_that_came_in_part_are_kept_for_the_next_run(checkpoint: Checkpoint) -> None:
+    """Whatever the next run is, until one is forgotten; what a sink must know ends with its run."""
+    partials = [("http://h/a", "1"), ("http://h/b", "2")]
+    checkpoint.commit("run-1", group(partials=partials, states=[("parquet", "x")]))
+    checkpoint.begin_run("run-2", 1.0, "{}")
+    assert (checkpoint.partials(), checkpoint.sink_states()) == (dict(partials), {})
+    checkpoint.commit("run-2", group(partials=[("http://h/a", None), ("http://h/b", "3")]))
+    made_again(checkpoint, [])
+    assert checkpoint.partials() == {"http://h/b": "3"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
 from base64 import b64encode
@@ -11,6 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from crawler.cli import main
 from crawler.demo import serve_in_thread
 
 pytestmark = pytest.mark.slow
@@ -110,7 +113,8 @@ def test_fetch_with_a_body_and_a_credential(tmp_path: Path) -> None:
         assert echoed["headers"]["Authorization"] == "Basic " + b64encode(f"ada:{secret}".encode()).decode()
         assert 'filename="a.txt"' in echoed["body"]
         assert "one line" in echoed["body"]
-        body.unlink()  # a body is kept as the server sent it
+        body.unlink()  # a body is kept as the server sent it, in the store as well
+        shutil.rmtree(tmp_path / "output/n/store")
         subprocess.run([*command, "--save-job", "s.toml"], cwd=tmp_path, check=True, timeout=60, capture_output=True)
         failed = crawler(tmp_path, "run", "s.toml", "--quiet")
     assert failed.returncode == 2
@@ -126,3 +130,10 @@ def test_json_progress_is_json(tmp_path: Path) -> None:
         ended = crawler(tmp_path, "fetch", site.at("/articles/1"), site.at("/status/404"), "--log-format", "json")
     lines = [orjson.loads(line) for line in ended.stderr.splitlines()]
     assert {"log", "progress"} <= {line["event"] for line in lines}
+
+
+def test_garbage_is_collected_again_whatever_becomes_of_a_command(tmp_path: Path) -> None:
+    """Start-up goes without; a program that calls the command does not stay so."""
+    with pytest.raises(SystemExit):
+        main(["run", str(tmp_path / "absent.toml")])
+    assert gc.isenabled()

@@ -117,7 +117,7 @@ async def test_plan_of_a_damaged_checkpoint(tmp_path: Path) -> None:
 
 
 async def test_retry_by_reason(tmp_path: Path) -> None:
-    """Exactly those that ended so are made again, with records of their own; then a run is whole again."""
+    """Exactly those that ended so are made again; the exit code is that of the run that they join."""
     async with raw_site(half_dead, addresses=("127.0.0.1", OTHER)) as site:
         urls = [site.url(f"/{n}", OTHER) for n in range(50)] + [site.url("/gone"), site.url("/fine")]
         name = written(tmp_path, job(tmp_path, urls, retry={"attempts": 1}))
@@ -129,13 +129,16 @@ async def test_retry_by_reason(tmp_path: Path) -> None:
         site.asked.clear()
         site.answer = lambda asked: reply(404 if asked.path == "/gone" else 200)
         retried = await crawler(tmp_path, "retry", name, "--reason", "host-dead")
-        assert retried.code == 0
-        assert f"{len(dead)} that failed are made again" in retried.err
-        assert sorted(site.url(asked.path, asked.address) for asked in site.asked) == dead == records_in(tmp_path)
-        assert (tmp_path / "out/t/latest").resolve() != first
+        assert retried.code == 1
+        assert f"{len(dead)} that failed are made again; their results join run {first.name}" in retried.err
+        assert sorted(site.url(asked.path, asked.address) for asked in site.asked) == dead
+        assert records_in(tmp_path) == sorted(urls)
+        assert (tmp_path / "out/t/latest").resolve() == first
         site.asked.clear()
         gone = await crawler(tmp_path, "retry", name, "--status", "4xx", "--host", "127.0.0.1", "-q")
-        assert (gone.code, site.paths(), records_in(tmp_path)) == (1, ["/gone"], [site.url("/gone")])
+        assert (gone.code, site.paths(), records_in(tmp_path)) == (1, ["/gone"], sorted(urls))
+        verified = await crawler(tmp_path, "verify", name)
+        assert (verified.code, "all is there" in verified.out) == (0, True)
         assert (await crawler(tmp_path, "run", name, "-q")).code == 1
         assert records_in(tmp_path) == sorted(urls)
 

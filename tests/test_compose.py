@@ -79,3 +79,13 @@ def test_a_cookie_said_by_name_stands_over_the_jars(said: str | None, jar: str |
 def test_merged_keeps_the_place_of_the_first_and_the_words_of_the_last() -> None:
     """So that the order of headers does not depend on who overrides them."""
     assert list(merged({"A": "1", "B": "1"}, {"a": "2"}).items()) == [("a", "2"), ("B", "1")]
+
+
+def test_what_a_page_led_to_gets_nothing_of_the_jobs() -> None:
+    """What a function of the user's said for that very request goes along, until a hop leads away from it."""
+    one = request("http://b.test/", "http://b.test/", **{"X-Key": "said for b"})
+    one.foreign, one.depth = True, 1
+    job, sent = {"X-Job-Key": "job", "Accept": "text/html"}, {"Accept": "text/html", "X-Request-ID": "id"}
+    assert headers_for(one, job, {}, "id") == {**sent, "X-Key": "said for b"}
+    one.hops = ("http://a.test/",)
+    assert headers_for(one, job, {}, "id") == sent

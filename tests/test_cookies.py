@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawler.cookierules import Cookie, domain_match, fault, path_match
@@ -278,7 +278,6 @@ LINES = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(URLS, LINES), max_size=12), URLS, st.sampled_from([0, 9]))
 @example([("https://me.github.io/", "a=x; domain=.github.io")], "https://you.github.io/", 0)
 def test_cookies_go_only_where_they_may(answers: list[tuple[str, str]], url: str, later: int) -> None:
@@ -307,7 +306,6 @@ def test_cookies_go_only_where_they_may(answers: list[tuple[str, str]], url: str
     assert len({(c.name, c.domain, c.path, c.host_only) for c in jar.cookies(NOW)}) == len(jar)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec=None), max_size=40), max_size=5))
 def test_no_line_breaks_the_jar(lines: list[str]) -> None:
     """What goes out is fit for a header, whatever came in."""

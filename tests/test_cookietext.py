@@ -32,7 +32,7 @@ COOKIES = st.builds(
 ).filter(lambda cookie: fault(cookie) is None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(COOKIES, max_size=5))
 def test_json_there_and_back(cookies: list[Cookie]) -> None:
     """Every cookie that a jar may hold comes back as it was, in its order."""
@@ -40,7 +40,7 @@ def test_json_there_and_back(cookies: list[Cookie]) -> None:
     assert load(dump_json(cookies)) == Loaded(cookies, [])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(COOKIES, max_size=5))
 def test_cookies_txt_there_and_back(cookies: list[Cookie]) -> None:
     """All but those with a tab, each of which is told."""
@@ -219,7 +219,6 @@ def test_millions_of_faults_are_told_in_a_few_lines() -> None:
     assert "980 more" in found.faults[-1]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text('\t\n #{}[]",:TRUEFALSE/.0aé', max_size=200).map(str.encode))
 def test_no_junk_does_more_than_raise_value_error(data: bytes) -> None:
     """What is read passes the checks."""

@@ -7,6 +7,7 @@ import hmac
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from random import Random
 from typing import Any, get_args
@@ -33,6 +34,7 @@ from crawler.tables import json_row
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+OUTPUTS = (ROOT / "docs" / "outputs.md").read_text()
 FRAGMENTS = re.findall(r"(?ms)^```toml\n(.*?)^```", README)
 JOBS = sorted((ROOT / "jobs").glob("*.toml"))
 _SHORT_HELP = 62  # characters that the list of commands shows on a terminal of 80
@@ -149,26 +151,47 @@ def test_the_readme_names_every_field_of_a_signature() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_programs_in_the_readme_run(number: int, tmp_path: Path) -> None:
     """Each program of "As a library" runs as it stands, against a site on loopback, and says what it is said to say."""
     text = README.split("\n## As a library\n")[1].split("\n## ")[0]
     programs = re.findall(r"(?ms)^```python\n(.*?)^```", text)
-    assert len(programs) == 2
+    assert len(programs) == 3
     with serve_in_thread() as site:
         (tmp_path / "docs.toml").write_text(f'name = "docs"\n[input]\nurls = ["{site.at("/articles/1")}"]\n')
         program = programs[number].replace("https://example.org", site.url)
         command = [sys.executable, "-W", "error", "-c", program]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False, text=True)
         length = len(site.expected("/articles/1") or b"")
-    first, second = ended.stdout.splitlines()
     assert ended.stderr == ""
+    first, *_, second = ended.stdout.splitlines()
     if number == 0:
         assert first == f"200 {site.at('/articles/1')} {length}"
         assert second.startswith(f"200 {site.at('/api/echo')} ")
+    elif number == 2:
+        assert (first, second) == ("300 things that come back", "50 pages OK")
     else:
         assert first == f"{site.at('/articles/1')} {length}"
         assert second.startswith("OK output/docs/runs/")
+
+
+@pytest.mark.slow
+def test_the_programs_about_outputs_read_them(tmp_path: Path) -> None:
+    """Each program of docs/outputs.md runs as it stands behind the example job, and says what it is said to say."""
+    programs = re.findall(r"(?ms)^```python\n(.*?)^```\n\n((?:    [^\n]*\n)+)", OUTPUTS)
+    assert len(programs) == OUTPUTS.count("```python")
+    for file in ("dataset.toml", "dataset-files.csv"):
+        (tmp_path / file).write_bytes((ROOT / "jobs" / file).read_bytes())
+    with serve_in_thread() as site:
+        base = f"request.base_url={site.url}/"
+        command = [sys.executable, "-m", "crawler", "run", "--quiet", "dataset.toml", "--set", base]
+        subprocess.run(command, cwd=tmp_path, timeout=60, check=True)
+    for program, said in programs:
+        ended = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, timeout=60, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert textwrap.dedent(said) in ended.stdout
 
 
 @pytest.mark.parametrize("path", JOBS, ids=[path.stem for path in JOBS])

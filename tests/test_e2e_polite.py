@@ -15,7 +15,7 @@ from tests.simnet import UNWRITTEN
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 # What a busy machine adds to a run: the start of the command, and wake-ups that come late.
-START = 2.0
+START = 3.0
 LATE = 0.15
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +16,7 @@ from crawler.errors import Reason
 from crawler.proxies import ProxyPool
 from crawler.routes import Proxy, Route, Tls
 from crawler.session import Session, TransportError
-from tests.peers import LOOPBACK, SETTINGS, answer, fetch, on_both_loops, peer, pem, server_tls, whole
+from tests.peers import LOOPBACK, SETTINGS, answer, fetch, on_both_loops, peer, pem, running, server_tls, whole
 from tests.servers import free_port
 from tests.test_upload import reading
 
@@ -72,32 +70,6 @@ def program(name: str) -> str:
     return shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin") or pytest.fail(
         f"no {name} here"
     )
-
-
-@contextmanager
-def running(command: Sequence[str], ports: Sequence[int], log: Path) -> Iterator[None]:
-    """A daemon in the foreground, from the moment it listens."""
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
-        try:
-            deadline = time.monotonic() + 20
-            while any(_closed(port) for port in ports):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{command[0]} did not start: {log.read_text()}")
-                time.sleep(0.02)
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _closed(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) != 0
 
 
 @pytest.fixture(scope="module")

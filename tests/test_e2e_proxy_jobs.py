@@ -18,9 +18,9 @@ import orjson
 import pytest
 import trustme
 
-from tests.peers import LOOPBACK, peer, pem, server_tls
+from tests.peers import LOOPBACK, peer, pem, running, server_tls
 from tests.servers import Asked, RawSite, free_port, raw_site, reply
-from tests.test_e2e_proxies import PASSWORD, USER, program, running
+from tests.test_e2e_proxies import PASSWORD, USER, program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

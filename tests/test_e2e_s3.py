@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.parser import Parser
 from importlib.metadata import version
@@ -36,6 +33,8 @@ from yarl import URL
 
 from crawler.auth.scheme import AGAIN, FINE, Answered, Draft, Judgement, Step
 from crawler.auth.sigv4 import Keys, Settings, SigV4
+from tests.motoserver import moto_server
+from tests.peers import running
 from tests.servers import free_port
 from tests.test_auth_sigv4 import Verifier, dated
 
@@ -58,28 +57,6 @@ class Server(NamedTuple):
 
     def object(self, key: str) -> str:
         return f"{self.url}/files/{key}"
-
-
-@contextmanager
-def running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """A server's process, from when somebody listens on its port; fails with what it said."""
-    with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 60
-        while not _listening(port):
-            assert process.poll() is None, f"{command[0]} did not start: {log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"{command[0]} does not listen: {log.read_text()[-2000:]}"
-            time.sleep(0.05)
-        yield
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +97,10 @@ def s3rver(node_modules: Path, tmp_path: Path) -> Iterator[Server]:
     program = str(node_modules / "s3rver/bin/s3rver.js")
     where = ["-d", str(folder), "-a", "127.0.0.1", "-p", str(port), "--silent"]
     with running(
-        ["node", program, *where, "--no-vhost-buckets", "--configure-bucket", "files"], port, tmp_path / "s3rver.log"
+        ["node", program, *where, "--no-vhost-buckets", "--configure-bucket", "files"],
+        [port],
+        tmp_path / "s3rver.log",
+        patience=60,
     ):
         yield Server(f"http://127.0.0.1:{port}", S3RVER, folder)
     shutil.rmtree(folder)
@@ -128,30 +108,9 @@ def s3rver(node_modules: Path, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def moto(tmp_path: Path) -> Iterator[Server]:
-    """moto's server with one user who may do everything, and then with its checks switched on."""
-    from botocore.session import Session
-
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, port, tmp_path / "moto.log"):
-        options = {
-            "region_name": "us-east-1",
-            "endpoint_url": url,
-            "aws_access_key_id": "any",
-            "aws_secret_access_key": "any",
-        }
-        session = Session()
-        session.create_client("s3", **options).create_bucket(Bucket="files")
-        iam = session.create_client("iam", **options)
-        iam.create_user(UserName="me")
-        allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-        iam.put_user_policy(UserName="me", PolicyName="all", PolicyDocument=json.dumps(allowed))
-        pair = iam.create_access_key(UserName="me")["AccessKey"]
-        plain = {"Content-Type": "text/plain"}
-        switch = urllib.request.Request(f"{url}/moto-api/reset-auth", data=b"0", headers=plain)
-        with urllib.request.urlopen(switch, timeout=10):
-            yield Server(url, Keys(pair["AccessKeyId"], pair["SecretAccessKey"]))
+    """With one user who may do everything."""
+    with moto_server(tmp_path) as made:
+        yield Server(made.url, Keys(made.access_key, made.secret_key))
 
 
 class Site:

@@ -180,6 +180,7 @@ def test_an_empty_text_is_refused() -> None:
 def test_the_section_survives_its_own_dump() -> None:
     """The effective job, as text and as data, loads back to the same, by either name of a key."""
     data = {"content_type": ["image/*"], "json": True, "min_size": "1KiB", "contains": "a", "not_contains": "b"}
+    data["verify_format"] = True
     section = Expect.model_validate(data)
     assert section.model_dump(mode="json", by_alias=True) == data
     assert Expect.model_validate(section.model_dump(mode="json", by_alias=True)) == section

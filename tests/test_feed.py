@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crawler.feed import Defaults, Said, request_of
 from crawler.fingerprints import fingerprint
-from crawler.model import BadRow, Field, FileBody, Messages, Multipart, Place, Request, Row
+from crawler.model import BadRow, Field, FileBody, Messages, Multipart, Place, Promised, Request, Row
 
 PLACE = Place("rows.csv", 7)
 URL = "https://a.example:8080/x"
@@ -213,3 +213,49 @@ def test_a_websocket_has_no_method_and_no_body(said: dict[str, Any]) -> None:
     assert request.error is not None
     assert "'send'" in request.error
     assert request_of(Row(PLACE, "ws://a.example/", method="GET"), 1, Defaults())[0].error is None
+
+
+def test_what_is_promised_does_not_tell_requests_apart() -> None:
+    """Two rows of one URL ask for the same body, whatever each says of it."""
+    rows = [
+        Row(PLACE, URL),
+        Row(PLACE, URL, promised=Promised(size=1)),
+        Row(PLACE, URL, mirrors=("http://m.example/",)),
+    ]
+    asked_for = [request_of(row, 0, Defaults()) for row in rows]
+    assert len({print_ for _, print_ in asked_for}) == 1
+    assert [request.promised for request, _ in asked_for] == [None, Promised(size=1), None]
+
+
+def test_mirrors_are_canonical() -> None:
+    """They are resolved as a URL is, each stands once, and no parameters of the row or the job go with them."""
+    mirrors = ("HTTP://M.example:80/a#b", "b", URL, "http://m.example/a")
+    request = asked(Defaults(Said(params={"key": "k"}), "https://base.example/x/"), mirrors=mirrors, params={"q": "1"})
+    assert request.mirrors == ("http://m.example/a", "https://base.example/x/b", URL)
+    assert asked(mirrors=(URL, "http://m.example/a")).mirrors == ("http://m.example/a",)
+    assert asked(method="HEAD", mirrors=("http://m.example/a",)).mirrors == ("http://m.example/a",)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"mirrors": ("ftp://m.example/a",)}, "mirrors: 'ftp://m.example/a' is a ftp: URL"),
+        ({"mirrors": ("http://m.example/a", "http://u:p@m.example/")}, "mirrors: has credentials in the URL"),
+        ({"mirrors": ("a",)}, "mirrors: 'a' has no scheme"),
+        ({"mirrors": ("http://m.example/",), "body": "x"}, "mirrors are of a body that is asked for by GET or HEAD"),
+        (
+            {"mirrors": ("http://m.example/",), "method": "DELETE"},
+            "mirrors are of a body that is asked for by GET or HE",
+        ),
+    ],
+)
+def test_bad_mirrors_are_told(said: dict[str, Any], error: str) -> None:
+    """A row with a mirror that cannot be asked is not asked at all."""
+    request, _ = request_of(Row(PLACE, URL, **said), 3, Defaults())
+    assert (request.error or "").startswith(f"rows.csv:7: {error}")
+
+
+def test_a_websocket_has_no_mirrors() -> None:
+    """A capture is of one place."""
+    request, _ = request_of(Row(PLACE, "wss://a.example/", mirrors=("http://m.example/",)), 3, Defaults())
+    assert request.error == "rows.csv:7: a WebSocket has no mirrors"

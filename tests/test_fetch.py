@@ -19,7 +19,7 @@ import pytest
 from crawler.errors import Reason
 from crawler.fetch import Fetcher, FetchRules
 from crawler.hosts import HostRules
-from crawler.model import Failed, Fetched, Request
+from crawler.model import Failed, Fetched, Promised, Request
 from crawler.pace import PaceLimits
 from crawler.robotstext import MAX_TEXT
 from crawler.session import Session, SessionSettings
@@ -202,7 +202,7 @@ async def test_a_large_body_goes_to_a_part_file(tmp_path: Path) -> None:
 async def test_a_body_that_differs_from_its_row_is_refused(tmp_path: Path) -> None:
     """The sha256 of the row is compared, and the wrong body not kept."""
     async with server(answers(OK + b"Content-Length: 1\r\n\r\na")) as url:
-        outcome = await fetch(url, tmp_path, Request(1, url, "h", sha256="0" * 64))
+        outcome = await fetch(url, tmp_path, Request(1, url, "h", promised=Promised(sha256="0" * 64)))
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.DIGEST_MISMATCH
 
@@ -211,7 +211,7 @@ async def test_a_large_body_that_differs_from_its_row_leaves_no_part(tmp_path: P
     """Its file is removed once, and the attempt ends as any other that failed."""
     size = 4 * SMALL
     async with server(answers(OK + b"Content-Length: %d\r\n\r\n" % size, bytes(size))) as url:
-        outcome = await fetch(url, tmp_path, Request(1, url, "h", sha256="0" * 64))
+        outcome = await fetch(url, tmp_path, Request(1, url, "h", promised=Promised(sha256="0" * 64)))
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.DIGEST_MISMATCH
     assert not list(tmp_path.rglob("*.part"))

@@ -157,7 +157,7 @@ def test_every_flag_has_an_effect() -> None:
     values = {"json": "{}", "form": "a=b", "multipart": "a=b", "headers": "A: b", "password": "env:P"}
     values |= {"bearer": "env:P", "rate": "1/s", "rate_per_host": "1/s", "bandwidth": "1kB/s", "max_body": "1kB"}
     values |= {"timeout": "1s", "bodies": "none", "method": "PUT", "contact": "a@b.org", "proxy": "http://p.org"}
-    values |= {"files": "-", "layout": "mirror"}
+    values |= {"files": "-", "layout": "mirror", "records": "csv"}
     for option in (one for one in fetch.params if isinstance(one, click.Option) and one.name not in {*shown, "help"}):
         assert option.name in plain
         beside = together.get(option.name, ())

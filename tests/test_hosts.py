@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crawler import hosts as module
 from crawler.hosts import Hosts
 from crawler.job import Job
+from crawler.orders import setting_of
 
 
 def rules(tables: dict[str, Any], **sections: Any) -> Hosts:
@@ -130,3 +131,31 @@ def test_a_glob_matches_as_its_letters_say(patterns: list[str], host: str) -> No
         if re.fullmatch(re.escape(glob).replace(r"\*", ".*").replace(r"\?", "."), host)
     ]
     assert hosts.of(host).pace.concurrency == (min(matching)[1] + 1 if matching else 8)
+
+
+def changed(hosts: Hosts, key: str, value: object) -> Hosts:
+    return hosts.changed(setting_of(key, value))
+
+
+def test_what_is_set_holds_as_if_the_job_file_said_so() -> None:
+    """A limit of the job holds where no pattern gives its own, that of a host for it alone; all else stays."""
+    before = rules(
+        {"a.example": {"rate_per_host": "1/s", "headers": {"X-A": "1"}}}, limits={"per_host": 3, "workers": 9}
+    )
+    after = changed(before, "limits.rate_per_host", "7/s")
+    assert [after.pace_of(host).rate for host in ("a.example", "b.example")] == [1.0, 7.0]
+    assert before.pace_of("b.example").rate is None
+    after = changed(changed(after, 'hosts."a.example".per_host', 2), 'hosts."c.example".rate_per_host', "5/s")
+    assert [after.pace_of(host)[:2] for host in ("a.example", "b.example", "c.example")] == [
+        (2, 1.0),
+        (3, 7.0),
+        (3, 5.0),
+    ]
+    assert after.of("a.example").headers == before.of("a.example").headers
+
+
+def test_a_limit_can_be_lifted() -> None:
+    """A rate is then none at all, connections are as many as there are workers; others are as before."""
+    hosts = rules({}, limits={"per_host": 3, "rate_per_host": "1/s", "workers": 9})
+    hosts = changed(changed(hosts, 'hosts."a.example".rate_per_host', "none"), 'hosts."a.example".per_host', None)
+    assert [hosts.pace_of(host)[:2] for host in ("a.example", "b.example")] == [(9, None), (3, 1.0)]

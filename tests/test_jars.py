@@ -13,19 +13,20 @@ from crawler.cookiefiles import load_jar
 from crawler.errors import JobError, StorageError
 from crawler.folders import JobFolder
 from crawler.jars import NAME, JobJar
-from crawler.job import Job
-from crawler.jobfile import build
+from crawler.jobfile import LoadedJob, build
+from crawler.means import given
 
 URL = "http://a.test/"
 
 
-def job(folder: Path, **cookies: Any) -> Job:
-    return build({"name": "t", "input": {"urls": [URL]}, "cookies": {"jar": True, **cookies}}, folder).job
+def job(folder: Path, **cookies: Any) -> LoadedJob:
+    return build({"name": "t", "input": {"urls": [URL]}, "cookies": {"jar": True, **cookies}}, folder)
 
 
 def jar(folder: Path, run: str = "run-1", *, resumed: bool = False, **cookies: Any) -> JobJar:
-    of_job = JobFolder(folder / "out", "t")
-    return JobJar(job(folder, **cookies), folder, of_job, of_job.make_run(run), resumed=resumed)
+    of_job, said = JobFolder(folder / "out", "t"), job(folder, **cookies)
+    brought = given(said).cookies
+    return JobJar(said.job, folder, of_job, of_job.make_run(run), brought, resumed=resumed)
 
 
 def put(one: JobJar, *lines: str) -> None:

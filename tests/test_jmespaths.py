@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 import pytest
@@ -24,6 +25,9 @@ from crawler.jmespaths import Unfit, checked, evaluate
         ("jmespath:" + "(" * 999, "is nested too deep"),
         ("jmespath:a[?b].c | lenght(@)", "has no function 'lenght'; did you mean 'length'?"),
         ("jmespath:a[].{n: length(b, c)}", "length() takes 1 arguments, not 2"),
+        ("jmespath:&a", "'&' is for the functions that take an expression"),
+        ("jmespath:[a, {b: &c}]", "such as sort_by(@, &name)"),
+        ("jmespath:not_null(&a)", "such as sort_by(@, &name)"),
         ("jmespath:not_null()", "not_null() takes 1 arguments or more, not 0"),
     ],
 )
@@ -74,12 +78,23 @@ EXPRESSIONS = [
         "sum(a)",
         "to_string(a)",
     ),
-    *("join(',', a)", "avg(a)", "keys(@)", "a[].b | [0]", "contains(a, b)", "starts_with(a, b)", "&a", "map(&a, b)"),
+    *(
+        "join(',', a)",
+        "avg(a)",
+        "keys(@)",
+        "a[].b | [0]",
+        "contains(a, b)",
+        "starts_with(a, b)",
+        "type(a)",
+        "map(&a, b)",
+    ),
 ]
 
 
 @given(st.sampled_from(EXPRESSIONS), JSON)
 def test_nothing_but_unfit_is_raised(expression: str, data: object) -> None:
-    """Whatever a page says."""
+    """Whatever a page says: what is found is a value of JSON."""
+    found = None
     with suppress(Unfit):
-        evaluate(checked(f"jmespath:{expression}"), data)
+        found = evaluate(checked(f"jmespath:{expression}"), data)
+    assert json.dumps(found)

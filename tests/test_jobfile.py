@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 from pydantic import BaseModel
 
@@ -53,7 +54,10 @@ def test_all_errors_at_once_in_their_order(tmp_path: Path) -> None:
         ("name = \n", "line 1"),
         (MINIMAL + "[request]\ncontact = 'me'\n", "request.contact: 'me' is no e-mail address or http(s) URL"),
         (MINIMAL + "[request]\ncontact = 'https://e.org/(me)'\n", "is no e-mail address"),
-        (MINIMAL + "[limits]\npoliteness = 'site'\n", "limits.politeness: 'site': input should be 'host', 'domain'"),
+        (
+            MINIMAL + "[limits]\npoliteness = 'site'\n",
+            "limits.politeness: 'site' is unknown; known here: host, domain, ip",
+        ),
         (MINIMAL + "[limits]\nmemory = '1B'\n", "limits.memory"),
         (MINIMAL + "[limits]\nmin_rate_per_host = 1\n", "limits.min_rate_per_host: 1 has no unit"),
         (MINIMAL + "[breaker]\ngive_up = 15\n", "breaker.give_up: 15 has no unit"),
@@ -214,6 +218,16 @@ def test_lines_are_found_whatever_stands_between() -> None:
     assert toml_lines(text) == {("a",): 1, ("b",): 4, ("hosts", "[::1]:81"): 5, ("hosts", "[::1]:81", "c"): 6}
 
 
+def test_an_unchanged_job_has_no_changes(tmp_path: Path) -> None:
+    """Held against what a checkpoint keeps of it, tables of hosts and keys with an alias included."""
+    text = MINIMAL + '[request]\njson = { a = 1 }\n[hosts."a.b"]\nrequest = { json = { b = 2 } }\n'
+    text += (
+        'expect = { json = true }\nconnection = { proxy = { url = "http://p:1", user = "u", password = "env:P" } }\n'
+    )
+    job = load(write(tmp_path, text)).job
+    assert job.changes(orjson.loads(job.model_dump_json())) == ([], [])
+
+
 def test_changes_are_told_by_what_they_touch(tmp_path: Path) -> None:
     """Headers of [hosts] count as what is fetched, like those of [request]; limits may change at any time."""
     old = load(write(tmp_path, MINIMAL + '[hosts."a.b"]\nper_host = 2\nheaders = { X-A = "1" }\n')).job
@@ -237,6 +251,23 @@ def test_changes_of_requests_are_told_apart_from_those_of_credentials(tmp_path: 
     hosts = ['hosts."a.b".expect.min_size', 'hosts."a.b".request.method']
     assert content == ["expect.json", *hosts, "paging", "request.form"]
     assert other == ["auth.a.token", "auth.b", "connection.proxy", "cookies.jar", 'hosts."a.b".connection.family']
+
+
+def test_how_outputs_are_written_may_change_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """Who ran out of room, or uploads with a wrong key, changes that and goes on; forms and targets stay."""
+    upload = '[output.upload]\nto = "s3://abc/b"\n'
+    old = load(write(tmp_path, MINIMAL + upload)).job
+    how = (
+        '[output]\nmin_free = "1MB"\nsync = "close"\nsegment_size = "1MB"\n' + upload + 'region = "eu"\nparallel = 2\n'
+    )
+    content, other = load(write(tmp_path, MINIMAL + how)).job.changes(old.to_data())
+    keys = ["min_free", "segment_size", "sync", "upload.parallel", "upload.region"]
+    assert (content, other) == ([], [f"output.{key}" for key in keys])
+    what = '[output]\nrecords = "csv"\n[output.upload]\nto = "s3://abc/c"\nwhat = "records"\n'
+    content, _ = load(write(tmp_path, MINIMAL + what)).job.changes(old.to_data())
+    assert content == ["output.records", "output.upload.to", "output.upload.what"]
+    content, _ = load(write(tmp_path, MINIMAL)).job.changes(old.to_data())
+    assert content == ["output.upload"]
 
 
 def test_a_key_that_is_newer_than_the_run_has_not_changed(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ PIECES += [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["a.toml", "a.yaml", "a.json"]), st.one_of(st.lists(st.sampled_from(PIECES)), st.binary()))
 def test_any_text_is_a_tree_or_a_sentence(tmp_path: Path, name: str, said: list[str] | bytes) -> None:
     """No text of any format leads to anything but a job or a JobError of sentences that fit a terminal."""

@@ -334,3 +334,29 @@ def test_rate_and_concurrency_stay_within_their_bounds(
             assert learned.concurrency <= slots
         assert 1 <= learned.concurrency <= 8
         assert learned.rate is None or 0.5 <= learned.rate <= (limit or learned.rate)
+
+
+def test_other_limits_bound_what_was_learned() -> None:
+    """Slots that were never lost are as many as are allowed now; those that were lost are regained, and no more."""
+    well, hurt = Learned(8, 10.0, 0.0), Learned(8, 10.0, 0.0)
+    hurt.too_much(0.0)
+    hurt.rate = 6.0
+    for learned in (well, hurt):
+        learned.limit_to(20, 50.0)
+    assert (well.concurrency, hurt.concurrency, hurt.rate) == (20, 4, 6.0)
+    for learned in (well, hurt):
+        learned.limit_to(2, 3.0)
+    assert (well.concurrency, hurt.concurrency, hurt.rate) == (2, 2, 3.0)
+
+
+@pytest.mark.parametrize("limit", [12.0, None])
+def test_what_was_learned_climbs_as_far_as_the_limit_of_now(limit: float | None) -> None:
+    """A host that answers well is asked faster than the limit of before allowed, and no faster than that of now."""
+    learned = Learned(8, 10.0, 0.0)
+    learned.rate = 9.9
+    learned.limit_to(8, limit)
+    for number in range(1, 400):
+        learned.fine(number / 10, 0.01)
+    assert learned.rate is not None
+    assert learned.rate > 10.0
+    assert limit is None or learned.rate == limit

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.logs import Limiter, logging_to, mask_with, masked
+from crawler.logs import Limiter, logging_to, mask_with, masked, reopen
 from crawler.masking import Mask
 
 log = logging.getLogger("crawler")
-NASTY = "https://x.example/\x1b[2J\r\n2026-01-01T00:00:00Z ERROR forged\u202e\x9b31m\ud800"
+NASTY = "https://x.example/\x1b[2J\r\n2026-01-01T00:00:00Z ERROR forged\u202e\u2066\u061c\x9b31m\ud800"
 
 
 class Clock:
@@ -330,3 +330,45 @@ def test_two_jobs_at_once_hide_the_secrets_of_both() -> None:
     gc.collect()
     assert masked("first-secret second-secret") == "first-secret ***"
     mask_with(Mask(()))
+
+
+def test_the_log_goes_on_in_a_new_file_after_a_rotation(tmp_path: Path) -> None:
+    """What was logged before is in the renamed file, what comes after in the new one; none is in both or lost."""
+    with logging_to(tmp_path, lambda _: None, as_json=False, quiet=False):
+        failed(1)
+        (tmp_path / "run.log").rename(tmp_path / "run.log.1")
+        failed(2)
+        reopen()
+        failed(3)
+    lines = [(tmp_path / name).read_text().splitlines() for name in ("run.log.1", "run.log")]
+    assert [[line.split("failed ")[1][0] for line in one] for one in lines] == [["1", "2"], ["3"]]
+
+
+def test_a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file(tmp_path: Path) -> None:
+    """That is told once, and nothing raises."""
+    shown: list[str] = []
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with logging_to(folder, shown.append, as_json=False, quiet=False):
+        folder.rename(tmp_path / "elsewhere")
+        reopen()
+        failed(1)
+    assert len((tmp_path / "elsewhere" / "run.log").read_text().splitlines()) == 2
+    assert "the log goes on in the old file" in shown[0]
+
+
+def test_without_a_log_there_is_nothing_to_open_anew() -> None:
+    """A hangup that comes before or after a run is harmless."""
+    before = list(log.handlers)
+    reopen()
+    assert log.handlers == before
+
+
+def test_a_url_stands_once_in_a_line_for_people_and_always_in_json(tmp_path: Path) -> None:
+    """A message that names it needs no field for it; a reader of JSON finds it under its key."""
+    for as_json in (False, True):
+        with logging_to(tmp_path, lambda _: None, as_json=as_json, quiet=False):
+            log.info("failed %s", "http://a/", extra={"url": "http://a/", "request_id": "r"})
+    text, line = (tmp_path / "run.log").read_text().splitlines()
+    assert text.endswith("INFO failed http://a/ request_id=r")
+    assert orjson.loads(line)["url"] == "http://a/"

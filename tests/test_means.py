@@ -41,7 +41,7 @@ async def test_a_plain_job_needs_nothing(tmp_path: Path) -> None:
     """No means at all, so that its requests take the shortest path; a jar alone is one."""
     job = loaded(tmp_path)
     found = given(job)
-    assert (found.credentials, found.routing) == (None, None)
+    assert (found.credentials, found.routed) == (None, False)
     assert await means_of(job, found) is None
     jar = Jar()
     means = await means_of(job, found, jar)
@@ -79,7 +79,7 @@ async def test_a_way_of_its_own_needs_routing(tmp_path: Path, sections: dict[str
 )
 def test_what_all_connections_share_needs_none(tmp_path: Path, sections: dict[str, Any]) -> None:
     """The pool, names and addresses."""
-    assert given(loaded(tmp_path, **sections)).routing is None
+    assert not given(loaded(tmp_path, **sections)).routed
 
 
 async def test_secrets_are_looked_up_once_and_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

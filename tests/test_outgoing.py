@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from crawler.digests import Digests
 from crawler.memory import resident
 from crawler.model import Content, Field, FileBody, Multipart, Sending
 from crawler.outgoing import Framed, UploadUnreadable, open_content
+from tests.descriptors import open_files
 
 BIG = 700_001  # several pieces, and a rest
 NONE: frozenset[str] = frozenset()
@@ -45,14 +46,6 @@ def sending(body: bytes | Sending | None) -> Sending:
 
 def digests(data: bytes) -> dict[str, bytes]:
     return {"sha256": hashlib.sha256(data).digest(), "md5": hashlib.md5(data).digest()}
-
-
-def open_files() -> Iterator[str]:
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            yield os.readlink(f"/proc/self/fd/{name}")
-        except OSError:  # that of the listing itself
-            continue
 
 
 @pytest.mark.parametrize("body", [None, b"", b"abc"])

@@ -13,6 +13,7 @@ from crawler.retry import Backoff
 
 BACKOFF = Backoff()
 RNG = Random(1)
+SIZES = st.integers(1, 20)
 
 
 def takes_of(pace: Pace, waits: list[float], start: float = 1000.0) -> list[float]:
@@ -294,3 +295,79 @@ def test_it_shows_its_state() -> None:
     pace.error(2.0)
     said = "out=1/3 interval=0.25s blocked_until=9.500 faults=0"
     assert repr(pace) == f"<Pace {said} <Learned rate=any concurrency=3> <Breaker closed failures=1>>"
+
+
+def test_other_limits_hold_from_the_next_request() -> None:
+    """A debt to the old rate becomes the same number of requests at the new one, slower or faster, or none at all."""
+    for rate, due in ((0.5, 1002.0), (2.0, 1000.5), (None, 1000.0)):
+        pace = Pace(PaceLimits(1, 1.0))
+        pace.take(1000.0)
+        pace.release()
+        pace.limit_to(PaceLimits(1, rate), 1000.0)
+        assert max(1000.0, pace.not_before(1000.0)) == due
+
+
+def test_an_hour_of_waiting_ends_when_its_limit_is_lifted() -> None:
+    """A host that may be asked once an hour is asked at its new rate at once."""
+    pace = Pace(PaceLimits(1, 1 / 3600))
+    pace.take(0.0)
+    pace.sent(0.0)
+    pace.release()
+    pace.limit_to(PaceLimits(4, 10.0), 60.0)
+    assert 60.0 < pace.not_before(60.0) <= 60.1
+    assert pace.concurrency == 4
+
+
+@given(new=st.one_of(st.none(), st.floats(0.01, 1000)), slots=SIZES, now=st.floats(0, 100), burst=SIZES)
+def test_no_limit_lifts_what_a_host_asked_for(new: float | None, slots: int, now: float, burst: int) -> None:
+    """A block, a Crawl-delay, an allowance and a broken circuit hold whatever is set."""
+    pace = Pace(PaceLimits(8, 5.0, break_after=2))
+    pace.slow_to(30.0, 0.0)
+    pace.block(50.0)
+    pace.limit_to(PaceLimits(slots, new, burst, break_after=2), now)
+    assert pace.concurrency == 1
+    assert pace.interval >= 30.0
+    assert pace.not_before(now) >= 50.0
+    pace.slow_to(0.0, now)
+    pace.allow(0, 200.0)
+    for _ in range(2):
+        pace.error(now)
+    pace.limit_to(PaceLimits(slots, new, burst, break_after=2), now)
+    assert pace.not_before(now) >= 200.0
+    assert pace.concurrency == 1
+
+
+@settings(max_examples=150)
+@given(
+    changes=st.lists(
+        st.tuples(st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.lists(st.floats(0, 3), max_size=8)), min_size=1, max_size=6
+    ),
+    burst=st.integers(1, 4),
+)
+def test_over_changes_no_window_holds_more_than_the_fastest_rate_allows(
+    changes: list[tuple[float, list[float]]], burst: int
+) -> None:
+    """However often the rate is changed, none gains a burst by it."""
+    pace = Pace(PaceLimits(1, changes[0][0], burst))
+    fastest, now, log = max(rate for rate, _ in changes), 1000.0, list[float]()
+    for rate, waits in changes:
+        pace.limit_to(PaceLimits(1, rate, burst), now)
+        log += takes_of(pace, waits, now)
+        now = log[-1] if log else now
+    for first in range(len(log)):
+        for last in range(first, len(log)):
+            assert last - first + 1 <= fastest * (log[last] - log[first]) + burst + 1e-6
+
+
+def test_what_was_learned_holds_under_other_limits() -> None:
+    """A rate that a host was seen to bear is not exceeded by a configured one that is higher."""
+    pace = Pace(PaceLimits(8, 20.0, adaptive=True))
+    pace.busy(0.0, 0.0, None, BACKOFF, RNG)
+    assert pace.learned is not None
+    learned = pace.learned.rate
+    assert learned is not None
+    assert learned < 20.0
+    pace.limit_to(PaceLimits(8, 100.0, adaptive=True), 0.0)
+    assert pace.interval == 1 / learned
+    pace.limit_to(PaceLimits(8, learned / 2, adaptive=True), 0.0)
+    assert pace.interval == 2 / learned

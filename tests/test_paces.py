@@ -40,15 +40,17 @@ def test_what_is_written_is_read(state: PaceState) -> None:
 
 def test_a_pace_with_nothing_to_tell_says_so() -> None:
     """No block is no number."""
-    assert orjson.loads(text_of(PaceState(), NOW)) == PLAIN
+    assert orjson.loads(text_of(PaceState(), NOW)) == [*PLAIN, NOW]
     assert state_of(text_of(PaceState(), NOW), 0.0, 0.0) == PaceState()
 
 
 def test_no_block_outlasts_the_longest_there_can_be() -> None:
     """A clock that was set back a year must not make a host wait for that."""
-    text = text_of(PaceState(blocked_until=2000.0, faults=2), NOW)
+    text = text_of(PaceState(blocked_until=2000.0, faults=2), 900.0)
     assert state_of(text, 1000.0, 500.0) == PaceState(blocked_until=1500.0, faults=2)
     assert state_of(text, 1000.0, 1500.0).blocked_until == 2000.0
+    of_old = orjson.dumps(orjson.loads(text)[:8]).decode()  # as earlier versions wrote it
+    assert state_of(of_old, 1000.0, 500.0) == PaceState(blocked_until=1500.0, faults=2)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,13 @@ def test_what_is_read_can_be_worked_with(values: list[object]) -> None:
     assert 1 <= pace.concurrency <= 8
     if not pace.dead:
         assert pace.not_before(100.0) < inf
+
+
+def test_a_clock_that_was_set_back_makes_no_block_longer() -> None:
+    """A block of a minute that was written tomorrow, by the clock of today, is one of a minute."""
+    tomorrow = 1_790_086_400.0
+    text = text_of(PaceState(tomorrow + 60.0, 1, None, None, None, 1, None, False), tomorrow)
+    back = tomorrow - 86_400.0
+    assert state_of(text, back, 86_400.0).blocked_until == back + 60.0
+    assert state_of(text, tomorrow + 10.0, 86_400.0).blocked_until == tomorrow + 60.0
+    assert state_of(text, tomorrow + 86_400.0, 86_400.0).blocked_until == tomorrow + 60.0

@@ -29,8 +29,10 @@ from crawler.progress import (
 )
 from crawler.tally import Snapshot
 from tests.fakes import SNAPSHOT
+from tests.jsonschema import against
 
-NASTY = "https://x.example/\x1b[2J\r\n\u202e\x9b31m\ud800"
+SCHEMA = orjson.loads((Path(__file__).parent.parent / "docs" / "progress.schema.json").read_bytes())
+NASTY = "https://x.example/\x1b[2J\r\n\u202e\u2066\x9b31m\ud800"
 CALM = SNAPSHOT
 BUSY = CALM._replace(
     state="draining", hosts_waiting=3, next_at=0.8, importing=True, eta=None, longest=("https://slow.example/x", 12.0)
@@ -80,8 +82,8 @@ def keys(line: str) -> list[str]:
 def test_a_plain_line_says_all_in_one_order() -> None:
     """The line greps well: counts, speed, key=value pairs."""
     assert plain_line(CALM).split(" ", 1)[1] == (
-        "quickstart 310/512 60% 42.1/s 1.2 MiB/s fetched=300 failed=10 skipped=0 retries=4 "
-        "in_flight=32 waiting=170 hosts=12 eta=5.0s"
+        "job=quickstart done=310/512 share=60% rate=42.1/s byte_rate=1.2MiB/s "
+        "fetched=300 failed=10 skipped=0 retries=4 in_flight=32 waiting=170 hosts=12 eta=5.0s"
     )
 
 
@@ -95,13 +97,15 @@ def test_the_host_that_sets_the_end_is_named() -> None:
 def test_a_plain_line_says_what_is_waited_for() -> None:
     """Hosts that may not be asked yet, the next moment, an unknown end, the state and the slowest request are named."""
     assert plain_line(BUSY).endswith(
-        "hosts=12 (3 waiting, next in 0.8s) eta=? state=draining slowest=12s url=https://slow.example/x"
+        "hosts=12 eta=? hosts_waiting=3 next=0.8s state=draining slowest=12s url=https://slow.example/x"
     )
-    assert "310/512+ " in plain_line(BUSY)
+    assert " done=310/512+ " in plain_line(BUSY)
 
 
 def test_the_keys_stand_in_one_order_whatever_happens() -> None:
-    """What is there at times comes after what is always there."""
+    """What is there at times comes after what is always there, and all but the time is key=value."""
+    everything = BUSY._replace(uploaded=5, eta=1.0, eta_host="h", job="a job")
+    assert all(re.fullmatch(r"\w+=\S+", word) for word in plain_line(everything).split(" ")[1:])
     assert keys(plain_line(BUSY))[: len(keys(plain_line(CALM)))] == keys(plain_line(CALM))
 
 
@@ -113,6 +117,27 @@ def test_a_json_line_has_every_key_at_all_times() -> None:
     assert busy["longest"] == {"url": "https://slow.example/x", "age": 12.0}
 
 
+def test_every_line_is_as_the_schema_says() -> None:
+    """The schema in docs/ names every key, and lines of a calm, a busy and a paused moment keep to it."""
+    assert list(SCHEMA["properties"]) == ["event", *Snapshot._fields]
+    assert SCHEMA["required"] == list(SCHEMA["properties"])
+    for snapshot in (CALM, BUSY, HUGE, CALM._replace(state="paused", eta_host="h", next_at=1.0)):
+        assert against(SCHEMA, orjson.loads(json_line(snapshot))) == []
+    assert against(SCHEMA, {**orjson.loads(json_line(CALM)), "more": 1}) == ["more"]
+    assert against(SCHEMA, {**orjson.loads(json_line(CALM)), "failed": "3", "state": "?"}) == ["state", "failed"]
+
+
+def test_a_pause_is_shown(tty: Tty) -> None:
+    """Lines, JSON and the bar say that a run is paused."""
+    paused = CALM._replace(state="paused")
+    bar = BarProgress(tty)
+    bar.update(paused)
+    bar.close()
+    assert plain_line(paused).endswith(" state=paused")
+    assert orjson.loads(json_line(paused))["state"] == "paused"
+    assert "paused, 32 in flight may end" in visible(tty.getvalue())
+
+
 def test_no_control_character_reaches_a_stream(tty: Tty) -> None:
     """A URL with escapes, newlines, direction marks or lone surrogates is shown inert."""
     snapshot = BUSY._replace(state="running", longest=(NASTY, 12.0), job="j\x1b[2J")
@@ -121,15 +146,15 @@ def test_no_control_character_reaches_a_stream(tty: Tty) -> None:
     bar.close()
     lines = visible(tty.getvalue()).replace("\r", "").replace("\n", "")
     for text in (plain_line(snapshot), json_line(snapshot), lines):
-        assert re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text) is None
+        assert re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text) is None
         assert "x.example" in text
 
 
 def test_percent_is_never_above_what_is_done() -> None:
     """One input short of the end is 99 %, an unknown total is 0 %, and more ends than inputs are 100 %."""
-    assert " 99% " in plain_line(CALM._replace(fetched=999, failed=0, known=1000))
-    assert " 0% " in plain_line(CALM._replace(fetched=0, failed=0, known=0))
-    assert " 100% " in plain_line(CALM._replace(fetched=300, failed=0, known=200))
+    assert "=99% " in plain_line(CALM._replace(fetched=999, failed=0, known=1000))
+    assert "=0% " in plain_line(CALM._replace(fetched=0, failed=0, known=0))
+    assert "=100% " in plain_line(CALM._replace(fetched=300, failed=0, known=200))
 
 
 @given(ticks=st.lists(st.floats(0.0, 30.0), max_size=60), every=st.floats(0.5, 20.0))
@@ -273,14 +298,32 @@ def test_the_display_fits_its_stream(tty: Tty, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_file_keeps_a_line_now_and_then_and_the_last(tmp_path: Path) -> None:
-    """Lines come each ten seconds, the end is always there, and a resumed run appends."""
+    """A line each second of the first minute, then each ten; the end is always there, and a resumed run appends."""
     for start in (0.0, 100.0):
         file = ProgressFile(tmp_path)
-        for tick in range(101):
+        for tick in range(4 * 85):
             file.update(CALM._replace(elapsed=start + tick / 4))
-        file.close(CALM._replace(elapsed=start + 25.5))
-    lines = [orjson.loads(line) for line in (tmp_path / "progress.jsonl").read_bytes().splitlines()]
-    assert [line["elapsed"] for line in lines] == [10.0, 20.0, 25.5, 110.0, 120.0, 125.5]
+        file.close(CALM._replace(elapsed=start + 85.5))
+    once = [*map(float, range(1, 61)), 70.0, 80.0, 85.5]
+    assert elapsed_in(tmp_path / "progress.jsonl") == [*once, *(100.0 + at for at in once)]
+
+
+def elapsed_in(path: Path) -> list[float]:
+    return [orjson.loads(line)["elapsed"] for line in path.read_bytes().splitlines()]
+
+
+def test_a_file_that_was_renamed_is_made_anew(tmp_path: Path) -> None:
+    """After a rotation no line goes to the old file, also where a signal was never sent; a removed one comes back."""
+    path, old = tmp_path / "progress.jsonl", tmp_path / "progress.jsonl.1"
+    file = ProgressFile(tmp_path)
+    for second in range(3):
+        file.update(CALM._replace(elapsed=second))
+    path.rename(old)
+    file.update(CALM._replace(elapsed=3.0))
+    assert (elapsed_in(old), elapsed_in(path)) == ([1.0, 2.0], [3.0])
+    path.unlink()
+    file.close(CALM._replace(elapsed=4.0))
+    assert elapsed_in(path) == [4.0]
 
 
 def test_a_torn_line_of_the_file_spoils_no_other(tmp_path: Path) -> None:

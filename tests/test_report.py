@@ -79,7 +79,25 @@ def test_hosts_add_up_to_the_outcomes() -> None:
 
 def test_inputs_without_a_host_are_named_so() -> None:
     """An input that is no URL has no host, and says so rather than showing an empty name."""
-    assert summary_of([("", None)]).hosts == {NO_HOST: {"fetched": 0, "other": 1, "bytes": 0}}
+    [(name, row)] = summary_of([("", None)]).hosts.items()
+    assert (name, row["fetched"], row["other"], row["bytes"]) == (NO_HOST, 0, 1, 0)
+
+
+def test_a_host_tells_failed_from_skipped_and_how_long_it_was_left_alone() -> None:
+    """`other` stays the sum of both, for programs that know no more; the waits are in seconds."""
+    tally = tally_of(ENDS)
+    tally.wait("b.example", 2.25)
+    hosts = summarize(tally, LAST, 0.0, ExitCode.OK).hosts
+    told = {"fetched": 1, "other": 1, "bytes": 1024, "failed": 1, "skipped": 0, "blocked_s": 2.25}
+    assert hosts["b.example"] == told
+    assert hosts["a.example"]["blocked_s"] == 0
+
+
+def test_changes_stand_in_the_summary() -> None:
+    """What the lines of the records say of a change is counted there, and what was not seen any more is gone."""
+    tally = tally_of(ENDS)
+    tally.changes, tally.forgotten = {"unchanged": 2, "gone": 1}, 4
+    assert summarize(tally, LAST, 0.0, ExitCode.OK).changes == {"new": 0, "changed": 0, "unchanged": 2, "gone": 5}
 
 
 def test_reasons_come_by_their_number() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.model import Field, FileBody, Messages, Multipart, Place, Request
+from crawler.model import Field, FileBody, Messages, Multipart, Place, Promised, Request
 from crawler.rows import NewRow, request_from
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -19,6 +19,7 @@ BODIES = (
     | st.builds(FileBody, TEXT)
     | st.builds(Multipart, st.lists(FIELDS, max_size=3).map(lambda fields: tuple(fields)))
 )
+PROMISES = st.builds(Promised, *[st.none() | TEXT] * 3, st.none() | st.integers(0, 10**18))
 REQUESTS = st.builds(
     Request,
     st.integers(1, 10_000),
@@ -28,7 +29,8 @@ REQUESTS = st.builds(
     headers=st.none() | st.dictionaries(TEXT, TEXT, max_size=3),
     body=st.none() | BODIES,
     filename=st.none() | TEXT,
-    sha256=st.none() | TEXT,
+    promised=st.none() | PROMISES,
+    mirrors=st.lists(TEXT, max_size=3).map(tuple),
     input=st.none() | COLUMNS,
     place=st.none() | st.builds(Place, TEXT, st.integers(1, 2**40)),
     error=st.none() | TEXT,
@@ -77,6 +79,7 @@ def test_rows_of_older_versions_are_read() -> None:
     request = request_from("h", 1, 1, "http://h/", '{"m":"POST","b":"caf\u00e9"}')
     assert (request.method, request.body) == ("POST", b"caf\xe9")
     assert request_from("h", 1, 1, "http://h/", '{"m":"HEAD"}').body is None
+    assert request_from("h", 1, 1, "http://h/", '{"s":"00ff"}').promised == Promised(sha256="00ff")
 
 
 def test_a_body_keeps_its_type() -> None:

@@ -47,7 +47,7 @@ def ids(store: RowStore, key: int, first: int = 1, limit: int = 100, ended: tupl
     states = States()
     for id in ended:
         states[id] = FETCHED
-    return [id for id, _, _ in store.window(key, first, limit, states)]
+    return [id for id, *_ in store.window(key, first, limit, states)]
 
 
 def filled(store: RowStore) -> None:

@@ -17,7 +17,8 @@ from crawler.demo import DemoSite, serve
 from crawler.demoapp import TOKEN
 from crawler.errors import BusyError, ExitCode, JobError, StorageError
 from crawler.jobfile import LoadedJob, build, load
-from crawler.run import Ended, Options, run_job
+from crawler.opening import Options
+from crawler.run import Ended, run_job
 from crawler.tally import Snapshot
 
 pytestmark = pytest.mark.slow

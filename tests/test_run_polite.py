@@ -24,9 +24,10 @@ import crawler.memory
 from crawler.errors import ExitCode, NothingToDo
 from crawler.jobfile import LoadedJob, build
 from crawler.jobtext import dumps
+from crawler.opening import Options
 from crawler.paces import state_of
 from crawler.picking import Picked
-from crawler.run import Ended, Options, run_job
+from crawler.run import Ended, run_job
 from tests.servers import Answer, Asked, RawSite, raw_site, reply
 from tests.test_run import Watcher, run
 
@@ -413,11 +414,11 @@ async def test_a_robots_that_expired_meanwhile_is_asked_for_again(tmp_path: Path
 
 
 async def test_robots_is_not_asked_for_again_after_a_kill(tmp_path: Path) -> None:
-    """SIGKILL a second after it was read: it is in the checkpoint."""
+    """SIGKILL two seconds after it was read: it is in the checkpoint."""
     async with raw_site(robots(CLOSED)) as site:
         limits = {**OBEY, "rate_per_host": "40/s"}
-        loaded = job(tmp_path, [site.url(f"/{n}") for n in range(45)] + [site.url("/no")], limits=limits)
-        await killed_when(site, tmp_path, loaded, lambda: len(site.asked) > 40)
+        loaded = job(tmp_path, [site.url(f"/{n}") for n in range(85)] + [site.url("/no")], limits=limits)
+        await killed_when(site, tmp_path, loaded, lambda: len(site.asked) > 80)
         ended = await run(loaded)
     assert site.paths().count("/robots.txt") == 1
     assert reasons_of(ended)[site.url("/no")] == "robots"
@@ -613,7 +614,7 @@ async def test_a_dead_host_is_given_up(tmp_path: Path) -> None:
     assert sum(record["reason"] == "host-dead" for record in dead) > 450
     assert sum(record["attempts"] for record in dead) == len(site.times(OTHER)) < 50
     assert all((record["attempts"] == 0) == (record["started_at"] is None) for record in dead if not record["attempts"])
-    assert site.times()[-1] < site.times(OTHER)[-1]
+    assert site.times()[50] < site.times(OTHER)[-1]  # half of them: a busy machine is slow with both
     assert ended.exit_code == ExitCode.FAILED
 
 
@@ -670,7 +671,7 @@ def half_dead(asked: Asked) -> bytes:
 
 
 async def test_retry_makes_again_exactly_what_was_asked_for(tmp_path: Path) -> None:
-    """Of a run with host-dead and 404: the dead ones alone, in a run of its own, as the host has come back."""
+    """Of a run with host-dead and 404: the dead ones alone, as the host has come back; their results join the run."""
     async with raw_site(half_dead, addresses=("127.0.0.1", OTHER)) as site:
         urls = [site.url(f"/{n}", OTHER) for n in range(60)] + [site.url("/gone"), site.url("/fine")]
         loaded = job(tmp_path, urls, retry={"attempts": 1})
@@ -680,15 +681,15 @@ async def test_retry_makes_again_exactly_what_was_asked_for(tmp_path: Path) -> N
         before = len(site.asked)
         site.answer = lambda asked: reply()
         second = await made_again(loaded, "host-dead")
-        assert second.run_folder != first.run_folder
+        assert second.run_folder == first.run_folder
         assert {site.url(asked.path, asked.address) for asked in site.asked[before:]} == dead
-        assert reasons_of(second) == dict.fromkeys(dead)
-        assert {record["attempts"] for record in records_of(second)} == {1}
-        assert second.exit_code == ExitCode.OK
-        assert second.tally.fetched == second.snapshot.known == len(dead)
-        assert len(reasons_of(first)) == 62
-        third = await made_again(loaded, "status-404")
-        assert reasons_of(third) == {site.url("/gone"): None}
+        assert {url for url, reason in reasons_of(second).items() if reason == "host-dead"} == set()
+        assert {record["attempts"] for record in records_of(second) if record["url"] in dead} == {1}
+        assert second.exit_code == ExitCode.FAILED
+        assert second.tally.done == second.snapshot.known == len(records_of(second)) == 62
+        third = await made_again(loaded, "status-*")
+        assert reasons_of(third) == dict.fromkeys(urls)
+        assert third.exit_code == ExitCode.OK
         with pytest.raises(NothingToDo):
             await made_again(loaded, "host-dead")
 
@@ -721,8 +722,8 @@ async def test_a_stopped_retry_is_resumed_by_run(tmp_path: Path) -> None:
         assert stopped.exit_code == ExitCode.STOPPED
         assert 5 <= len(site.asked) < 20
         resumed = await run(loaded)
-    assert resumed.run_folder == stopped.run_folder != first.run_folder
-    assert reasons_of(resumed) == dict.fromkeys(failed)
+    assert resumed.run_folder == stopped.run_folder == first.run_folder
+    assert reasons_of(resumed) == dict.fromkeys(urls)
     assert sorted(site.url(path) for path in site.paths()) == sorted(failed)
 
 

@@ -16,8 +16,9 @@ from aiohttp import web
 
 from crawler.errors import ExitCode
 from crawler.jobfile import build
+from crawler.opening import Options
 from crawler.pipeline import Pipeline
-from crawler.run import Options, run_job
+from crawler.run import run_job
 from tests.jobs import Results, Unseen, records_of, run
 from tests.peers import leading_on, peer, pem, server_tls
 from tests.sockets import WsSite, counting, cut, frames_of, on_each, read_by_client, until_closed, ws_site
@@ -479,7 +480,7 @@ async def test_kills_lose_and_repeat_no_frame(tmp_path: Path) -> None:
         while True:  # until the client is gone
             said += 1
             await socket.send_str(f"{mine} {said}")
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.002)  # slow enough that the end is far from any kill
 
     async with ws_site(talk) as site:
         (tmp_path / "t.toml").write_text(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from crawler.errors import Reason
+from crawler.filelimit import OutOfFiles
 from crawler.model import Message, Timing
 from crawler.resolver import Address
 from crawler.session import Session, SessionSettings, TransportError
@@ -254,7 +255,6 @@ async def test_other_spellings_of_an_address_do_not_connect(dialled: list[str], 
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), Reason.DNS_NOT_FOUND),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), Reason.DNS_FAILED),
         (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure in name resolution"), Reason.DNS_FAILED),
-        (OSError(errno.EMFILE, "Too many open files"), Reason.DNS_FAILED),
         ("", Reason.DNS_NOT_FOUND),
     ],
 )
@@ -266,6 +266,14 @@ async def test_the_failures_of_a_lookup(failure: str | Exception, reason: Reason
     assert (first.reason, again.reason) == (reason, reason)
     assert "a.test" in first.error
     assert lookups.asked == ["a.test"]
+
+
+async def test_too_many_open_files_are_no_fault_of_a_name() -> None:
+    """The request is to be made again: nothing is known of its host."""
+    lookups = Lookups(a_test=[OSError(errno.EMFILE, "Too many open files")])
+    async with Session(SETTINGS, lookups) as session:
+        with pytest.raises(OutOfFiles):
+            await refusal(session, "http://a.test/")
 
 
 async def test_a_name_that_dns_cannot_hold_does_not_exist() -> None:
@@ -446,3 +454,55 @@ async def test_a_new_connection_that_is_closed_without_an_answer_is_one_attempt(
         error = await refusal(session, f"http://{LOOPBACK}:{port}/", trusted=True)
     assert error.reason is Reason.CONNECTION_RESET
     assert len(asked) == 1
+
+
+# -- the body ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_what_came_before_a_break_is_given(chunked: bool) -> None:
+    """aiohttp keeps to itself what waits when a connection is lost: who goes on with a body later needs it."""
+    lost = asyncio.Event()
+    head = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 900000"
+    body = b"".join(b"%x\r\n%s\r\n" % (3, b"abc") for _ in range(1000)) if chunked else b"abc" * 1000
+
+    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+        lost.set()
+
+    settings = SETTINGS._replace(allow_private=True)
+    async with await asyncio.start_server(breaks, LOOPBACK, 0) as listening, Session(settings) as session:
+        url = f"http://{LOOPBACK}:{listening.sockets[0].getsockname()[1]}/"
+        message = Message("GET", url, {})
+        answer = await session.send(message, Transfer(url, LIMITS, monotonic()), Timing(0.0))
+        connection = answer.response.connection
+        assert connection is not None
+        while connection.protocol is not None and connection.protocol.transport is not None:
+            await lost.wait()
+            await asyncio.sleep(0)
+        came = b""
+        reason = None
+        try:
+            while piece := await answer.read():
+                came += piece
+        except TransportError as trouble:
+            reason = trouble.reason
+        answer.close()
+    assert (came, reason) == (b"abc" * 1000, Reason.TRUNCATED)
+
+
+async def test_an_answer_knows_which_headers_were_sent() -> None:
+    """Those of all requests and those of this one, however they are spelled."""
+    settings = SETTINGS._replace(headers={"Range": "bytes=0-1"}, allow_private=True)
+    async with serving() as server, Session(settings) as session:
+        url = f"http://{LOOPBACK}:{server.port}/"
+        message = Message("GET", url, {"if-range": "x", "X-Request-ID": "1"})
+        answer = await session.send(message, Transfer(url, LIMITS, monotonic()), Timing(0.0))
+        while await answer.read():
+            pass
+        assert answer.asked("range")
+        assert answer.asked("If-Range")
+        assert not answer.asked("If-Match")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import timegm
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.setcookie import MAX_AGE, MAX_PAIR, SetCookie, cookie_date, parse, unsound
@@ -184,7 +184,6 @@ def test_texts_that_are_no_date(text: str) -> None:
     assert cookie_date(text) is None
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec=None), max_size=60) | st.from_regex(r"[a=;\s\x00-\xff:0-9]{0,80}"))
 def test_no_line_raises(line: str) -> None:
     """Whatever is read from any line can be sent, and kept in a file."""

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from crawler.errors import POLICY, Reason
 from crawler.model import Body, Captured, Failed, Fetched, Outcome, Place, Request, Skipped, Timing
 from crawler.quota import Quota
+from crawler.ranges import GAINED
 from crawler.retry import Backoff, RetryPolicy
 from crawler.settle import End, Host, News, Rules, Verdict, Wait, judge, news_of
 
@@ -415,3 +416,35 @@ def test_what_is_final_is_not_tried_again() -> None:
     """Though its reason might be."""
     outcome = Failed(capture(), "id", Reason.WEBSOCKET_CLOSED, "no", timing(), final=True, frames=3)
     assert end_of(outcome).record.reason == "websocket-closed"
+
+
+# -- bodies that came in part ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [Reason.TRUNCATED, Reason.STALL, Reason.CONNECTION_RESET, Reason.TOTAL_TIMEOUT])
+def test_an_attempt_that_gained_is_not_counted(reason: Reason) -> None:
+    """It waits as after a first failure, however often, and its host gave something after all."""
+    to = request(attempt=3)
+    for _ in range(50):
+        outcome = failed(reason, to)
+        outcome.gained = GAINED
+        told = verdict(outcome)
+        assert isinstance(told.then, Wait)
+        assert told.then.not_before == NOW + 2.0
+        assert told.news == News(Host.NOTHING)
+        assert to.attempt == 3
+
+
+def test_a_little_is_no_gain() -> None:
+    """A server that lets a few bytes through each time is given up as any."""
+    outcome = failed(Reason.TRUNCATED, request(attempt=3))
+    outcome.gained = GAINED - 1
+    assert end_of(outcome).record.reason == "truncated"
+
+
+def test_who_wants_one_attempt_gets_one() -> None:
+    """retry.attempts = 1 means that nothing is asked for again."""
+    outcome = failed(Reason.TRUNCATED)
+    outcome.gained = 10 * GAINED
+    once = RULES._replace(retry_of=lambda _: RetryPolicy(attempts=1))
+    assert isinstance(verdict(outcome, once).then, End)

@@ -127,7 +127,8 @@ def test_who_was_killed_right_after_a_429_cannot_know_it() -> None:
     log = [seen(0, 0, status=429, wait=5), seen(1), seen(6)]
     assert early_after(log, kills=[0.1], unwritten=0.25) == []
     assert early_after(log, kills=[0.3], unwritten=0.25) == [log[1]]
-    assert early_after(log, kills=[-0.1]) == [log[1]]
+    assert early_after(log, kills=[-0.3]) == [log[1]]
+    assert early_after(log, kills=[-0.05]) == []  # on its way when the client was killed: nobody read the answer
 
 
 def test_a_shorter_wait_never_lifts_a_longer_one() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from crawler.durable import EMPTY
+from crawler.entry import Sync
 from crawler.errors import StorageError
 from crawler.sinks.frames import NAME, Frames
 
@@ -15,7 +17,8 @@ def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
     """A run that captures nothing leaves nothing, and commits no segment."""
     frames = Frames(tmp_path, EMPTY)
     frames.append([])
-    assert frames.marks() == []
+    assert (frames.marks(), frames.state()) == ([], None)
+    frames.finish()
     frames.close()
     assert not (tmp_path / NAME).exists()
 
@@ -53,3 +56,21 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"1\n")
     with pytest.raises(StorageError, match="somebody cut it"):
         Frames(tmp_path, mark)
+
+
+def test_a_policy_says_when_frames_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each group, with the end of the run, or never."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    counts = []
+    for sync in Sync:
+        folder = tmp_path / sync.value
+        folder.mkdir()
+        frames = Frames(folder, EMPTY, sync)
+        before = len(synced)
+        frames.append([b"1\n"])
+        middle = len(synced)
+        frames.finish()
+        frames.close()
+        counts.append((middle - before, len(synced) - middle))
+    assert counts == [(1, 1), (0, 2), (0, 0)]

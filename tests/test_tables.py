@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.bodytext import BODIES
-from crawler.model import BadRow, Field, Place, Row
+from crawler.model import BadRow, Field, Place, Promised, Row
 from crawler.tables import LIMIT, csv_items, json_row, read_header, row_of
 
 PLACE = Place("t", 1)
@@ -54,7 +54,7 @@ def test_special_columns_are_read_from_texts() -> None:
         [1],
         cookies={"a": "b", "c": "d"},
         filename="a/b",
-        sha256=DIGEST,
+        promised=Promised(DIGEST),
         input={"note": "=1"},
     )
 
@@ -96,9 +96,18 @@ def test_a_json_text_is_a_url() -> None:
 
 def test_empty_cells_mean_nothing() -> None:
     """An empty special cell is as none, and a row without columns of its own has no input."""
-    columns = "method headers params json form multipart body body_file cookies filename sha256"
+    columns = "method headers params json form multipart body body_file cookies filename sha256 sha512 md5 size mirrors"
     assert from_text(**dict.fromkeys(columns.split(), "")) == Row(PLACE, "u")
     assert from_json({"url": "u", **dict.fromkeys(columns.split())}) == Row(PLACE, "u")
+
+
+def test_what_a_row_says_of_its_body() -> None:
+    """Digests and size stand together; mirrors are a list, or separated by spaces."""
+    mirrors = ("http://a/1", "b")
+    row = Row(PLACE, "u", promised=Promised(DIGEST, md5="ab" * 16, size=0), mirrors=mirrors)
+    assert from_text(sha256=DIGEST, md5="AB" * 16, size="0", mirrors=" http://a/1   b ") == row
+    assert from_json({"url": "u", "sha256": DIGEST, "md5": "ab" * 16, "size": 0, "mirrors": list(mirrors)}) == row
+    assert from_json({"url": "u", "mirrors": [], "size": None}) == from_text(mirrors="  ") == Row(PLACE, "u")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +135,8 @@ def test_empty_cells_mean_nothing() -> None:
         ({"filename": "a\nb"}, "filename is not a text, or has control characters"),
         ({"sha256": "ab"}, "sha256 is not 64 hexadecimal digits"),
         ({"sha256": "é" * 64}, "sha256 is not 64 hexadecimal digits"),
+        ({"size": "12 KB"}, "size '12 KB' is not a number of bytes, in digits alone"),
+        ({"mirrors": "http://a/ " * 101}, "mirrors has 101 URLs, at most 100 are tried"),
         ({"url": " "}, "column 'url': the URL is empty"),
         ({"url": "a\x00b"}, "column 'url': the URL has a control character (character 2)"),
     ],

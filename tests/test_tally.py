@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crawler import tally as module
 from crawler.model import Elapsed, Record
-from crawler.tally import OTHER_HOSTS, Histogram, Speed, Tally
+from crawler.tally import OTHER_HOSTS, Speed, Tally
 from tests.fakes import SNAPSHOT, record_of
 
 
@@ -50,7 +46,7 @@ def test_each_end_is_counted_under_all_its_heads() -> None:
     assert (tally.fetched, tally.failed, tally.skipped, tally.done) == (2, 1, 1, 4)
     assert tally.reasons == {"status-404": 1, "removed": 1}
     assert tally.statuses == {"200": 2, "404": 1}
-    assert tally.hosts == {"a.example": [1, 0, 1], "b.example": [1, 1, 1], "": [0, 1, 0]}
+    assert tally.hosts == {"a.example": [1, 0, 0, 1, 0], "b.example": [1, 1, 0, 1, 0], "": [0, 0, 1, 0, 0]}
     assert (tally.bytes, tally.attempts) == (2, 3)
 
 
@@ -76,7 +72,7 @@ def test_a_tally_comes_back_from_the_checkpoint_as_it_was() -> None:
     for one in (back, tally):
         one.add(timed(5, 21.0, 5.1, "2026-01-01T00:00:03.000Z"), "a.example")
     assert values(back) == values(tally)
-    assert back.hosts["a.example"] == [2, 0, 2]
+    assert back.hosts["a.example"] == [2, 0, 0, 2, 0]
 
 
 def test_a_tally_of_an_earlier_version_is_read() -> None:
@@ -100,40 +96,65 @@ def test_hosts_are_bounded_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> 
     tally.add(record_of(9, b"12"), "0.example")
     tally.add(record_of(9, b"12"), "9.example")
     assert tally.hosts == {
-        "0.example": [2, 0, 4],
-        "1.example": [1, 0, 2],
-        "2.example": [1, 0, 2],
-        OTHER_HOSTS: [3, 0, 6],
+        "0.example": [2, 0, 0, 4, 0],
+        "1.example": [1, 0, 0, 2, 0],
+        "2.example": [1, 0, 0, 2, 0],
+        OTHER_HOSTS: [3, 0, 0, 6, 0],
     }
 
 
-@given(
-    values=st.lists(st.floats(0.1, 1e7), min_size=1, max_size=200),
-    percent=st.sampled_from([1.0, 50.0, 90.0, 95.0, 99.0, 100.0]),
-)
-def test_percentiles_are_within_five_percent(values: list[float], percent: float) -> None:
-    """Any percentile is within 5 % of the exact one (nearest rank), and none exceeds the largest value."""
-    histogram = Histogram()
-    for value in values:
-        histogram.add(value)
-    exact = sorted(values)[max(0, ceil(percent / 100 * len(values)) - 1)]
-    found = histogram.percentile(percent)
-    assert found == pytest.approx(exact, rel=0, abs=0.05 * exact + 0.005)  # and half a digit of rounding
-    assert histogram.percentiles()["max"] == round(max(values), 2)
-    assert found is not None
-    assert found <= round(max(values), 2)
+@pytest.mark.parametrize(("failed", "row"), [(2, [5, 2, 0, 70, 0]), (0, [5, 0, 2, 70, 0])])
+def test_hosts_of_an_earlier_version_are_read(failed: int, row: list[int]) -> None:
+    """What failed and what was skipped was one number: it failed, unless nothing in the whole run did."""
+    data = orjson.loads(Tally().to_json()) | {"hosts": {"a.example": [5, 2, 70]}, "failed": failed}
+    del data["changes"]
+    back = Tally.from_json(orjson.dumps(data))
+    back.wait("a.example", 1.5)
+    assert back.hosts == {"a.example": [*row[:4], 1500]}
+    assert back.changes == {}
 
 
-def test_a_histogram_takes_zero() -> None:
-    """A time too short to be measured is counted, not an error."""
-    histogram = Histogram()
-    histogram.add(0.0)
-    assert histogram.percentiles() == {"p50": 0.0, "p90": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0}
+def test_the_time_that_a_host_is_left_alone_adds_up() -> None:
+    """Each wait counts under its host, also before the first end there; none is negative; all of it is kept."""
+    tally = Tally()
+    for seconds in (2.5, -1.0, 0.0, 0.25, float("inf")):
+        tally.wait("a.example", seconds)
+    tally.add(record_of(1, b"12"), "a.example")
+    assert Tally.from_json(tally.to_json()).hosts == {"a.example": [1, 0, 0, 2, 2750]}
 
 
-def test_an_empty_histogram_knows_nothing() -> None:
-    """Where nothing was counted there is no percentile, rather than a zero that looks like a good one."""
-    assert set(Histogram().percentiles().values()) == {None}
+def test_changes_are_counted_where_they_are_known() -> None:
+    """An end of which nobody knows whether it changed counts for nothing there."""
+    tally = Tally()
+    for number, change in enumerate(("new", None, "gone", "new")):
+        tally.add(record_of(number, b""), "a.example", change)
+    assert Tally.from_json(tally.to_json()).changes == {"new": 2, "gone": 1}
+
+
+def test_what_is_made_again_counts_no_more() -> None:
+    """As if its record had never been; but what was sent was sent."""
+    tally, failed = full(), record_of(5, b"body")
+    failed.outcome, failed.reason, failed.status = "failed", "status-503", 503
+    before = orjson.loads(tally.to_json())
+    for change in ("gone", None):
+        tally.add(failed, "b.example", change)
+        tally.take_back({**orjson.loads(orjson.dumps(failed)), "change": change}, "b.example")
+    after = orjson.loads(tally.to_json())
+    assert {key for key in after if after[key] != before[key]} <= {"attempts", "latency", "ttfb"}
+    assert tally.attempts > full().attempts
+
+
+def test_of_several_that_ended_alike_one_is_taken_back() -> None:
+    """Under the host that it was counted under, also where that is one of many."""
+    tally = Tally()
+    for n in range(1, 1003):
+        tally.add(record_of(n, None), f"h{n}")
+    failed = orjson.loads(orjson.dumps(record_of(1, None)))
+    [(reason, count)] = tally.reasons.items()
+    tally.take_back(failed, "h1")
+    tally.take_back(failed, "h1002")
+    assert (tally.reasons[reason], tally.failed, tally.failed_seeds) == (count - 2, 1000, 1000)
+    assert (tally.hosts["h1"][1], tally.hosts["h2"][1], tally.hosts[OTHER_HOSTS][1]) == (0, 1, 1)
 
 
 def test_speed_is_that_of_the_last_ten_seconds() -> None:

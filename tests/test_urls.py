@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from unicodedata import bidirectional, category
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +84,29 @@ def test_origin_has_the_port() -> None:
 def test_printable_is_printable(text: str) -> None:
     """No control or direction character survives."""
     assert not set(printable(text)) & {*map(chr, range(32)), "\x7f", "\u202e", "\x9b"}
+
+
+def test_no_character_that_steers_a_terminal_is_printable() -> None:
+    """Of all of Unicode: controls (C0, C1), marks and overrides of direction, line and paragraph separators."""
+    steering = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+    for number in range(sys.maxunicode + 1):
+        letter = chr(number)
+        if (
+            category(letter) in ("Cc", "Cs", "Zl", "Zp")
+            or bidirectional(letter) in steering
+            or number
+            in (
+                *(0x61C, 0x200E, 0x200F),  # the marks of direction, of which Unicode says Bidi_Control too
+            )
+        ):
+            assert printable(letter).isascii()
+            assert printable(letter).isprintable()
+
+
+def test_what_people_write_stays_as_it_is() -> None:
+    """Letters of any script, accents, symbols and emoji are no harm."""
+    text = "=cmd|' /C calc'!A0 ünïcödé 長い العربية שלום 😀 a\u0301"
+    assert printable(text) == text
 
 
 @pytest.mark.parametrize(

@@ -287,3 +287,21 @@ def test_what_was_uploaded_is_counted_over_all_attempts() -> None:
     second.sent(5, 2.0)
     assert watch.uploaded == 20
     assert watch.transfers == {second}
+
+
+def test_a_loop_that_stood_still_for_more_than_a_second_is_forgiven() -> None:
+    """What is told of as blocked costs no transfer its time."""
+    watch, transfer = under_watch()
+    assert stopped_at(watch, transfer, start=0.0, until=3.0) is None
+    assert list(watch.overdue(4.25)) == []
+    assert stopped_at(watch, transfer, start=4.25) == (6.0, Reason.CONNECT_TIMEOUT)
+
+
+def test_a_stop_before_the_first_look_is_forgiven() -> None:
+    """The process may be stopped as soon as it has sent its first request."""
+    watch = Watch(tick=0.25)
+    watch.begin(0.0)
+    transfer = Transfer("http://a/", LIMITS, 0.1)
+    watch.transfers.add(transfer)
+    assert list(watch.overdue(60.0)) == []
+    assert list(watch.overdue(60.25)) == []

@@ -1,8 +1,8 @@
 """Body files: each body of a group under its name, all or none of them after a crash.
 
-Does: choose a free name, write small bodies, move large ones there, make both durable. Must not know requests,
-SQLite or HTTP. Invariant: a final name is never overwritten; names made by a group that was not committed stand in
-the `pending` list and are removed by recovery.
+Does: choose a free name, write small bodies, move large ones there, link those that the job has already, make all
+durable. Must not know requests, SQLite or HTTP. Invariant: a final name is never overwritten; names made by a group
+that was not committed stand in the `pending` list and are removed by recovery.
 
 The list is what makes names that the server chose safe to repeat: without it a file left by a killed group would
 look like a collision when its URL is fetched again.
@@ -10,7 +10,9 @@ look like a collision when its URL is fetched again.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from enum import Enum
 from hashlib import blake2b
@@ -19,23 +21,18 @@ from typing import NamedTuple
 
 import orjson
 
-from crawler.durable import sync_file, sync_folder, sync_many
+from crawler.durable import Mark, sync_file, sync_filesystem, sync_folder, sync_many
+from crawler.entry import Entry, Sync
 from crawler.errors import StorageError
 from crawler.model import Body, Record
 from crawler.names import name, with_suffix
+from crawler.store import ContentStore
 
-PARTS = "parts"
 BODIES = "bodies"
 _PENDING = "pending"
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-
-
-class Stored(NamedTuple):
-    """One body to store for one record; `filename` is the row's own wish."""
-
-    record: Record
-    body: Body
-    filename: str | None
+# Too many links to one file (65,000 on ext4), a file system without any, one of its own.
+_NO_LINK = {errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV}
 
 
 class _Kind(Enum):
@@ -45,56 +42,105 @@ class _Kind(Enum):
     FOLDER = "folder"
 
 
-class BodyFiles:
-    """The `bodies` folder of one run, in one layout (hash, mirror or a template)."""
+class _Move(NamedTuple):
+    """A body and the name it gets; `into_store`: its content is new to the store."""
 
-    def __init__(self, run_folder: Path, layout: str) -> None:
+    target: str
+    id: int
+    body: Body
+    into_store: bool
+
+
+class BodyFiles:
+    """The `bodies` folder of one run, in one layout (hash, mirror or a template).
+
+    `parts` is the job's folder of bodies on their way in. With a `store` every name is a link to the content
+    there.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        layout: str,
+        parts: Path,
+        *,
+        store: ContentStore | None = None,
+        sync: Sync = Sync.COMMIT,
+    ) -> None:
         self._run = str(run_folder)
         self._root = os.path.join(self._run, BODIES)
-        self._parts = os.path.join(self._run, PARTS)
+        self._parts = str(parts)
         self._pending = os.path.join(self._run, _PENDING)
         self._layout = layout
+        self._store = store
+        self._sync = sync
+        self.dropped = 0
         self._folders: set[str] = set()  # known to be real folders, not links
         os.makedirs(self._root, exist_ok=True)
-        os.makedirs(self._parts, exist_ok=True)
         sync_folder(self._run)
         # Where case does not count, names made in one group must differ in more than case: none of them exists yet.
         self._key: Callable[[str], str] = str.casefold if _case_is_nothing(self._root) else str
 
-    def store(self, group: int, items: Sequence[Stored]) -> None:
-        """Give each record its body's path and put the bytes there, durably. Raises OSError, StorageError.
+    def store(self, group: int, entries: Sequence[Entry]) -> None:
+        """Put each body under a name of its own, durably, and tell its entry. Raises OSError, StorageError.
 
         `group` is the number that the checkpoint will commit these names under.
         """
-        moves = self._plan(items)
+        moves = self._plan(entries)
         if not moves:
             return
-        self._announce(group, [target for target, _, _ in moves])
+        self._announce(group, self._names(moves))
         touched = {self._root}
-        for target, number, body in moves:
-            self._put(target, number, body, touched)
-        large = [os.path.join(self._run, target) for target, _, _ in moves]
-        sync_many(self._root, large, touched)
+        for move in moves:
+            self._put(move, touched)
+        if self._sync is Sync.COMMIT:
+            sync_many(self._root, [os.path.join(self._run, move.target) for move in moves], touched)
 
     def recover(self, committed_group: int) -> int:
-        """Remove what no committed group names: pending files and all parts. Returns how many files went."""
+        """Remove what no committed group names; returns how many files went."""
         removed = 0
-        for part in os.scandir(self._parts):
-            os.unlink(part.path)
-            removed += 1
         try:
             with open(self._pending, "rb") as file:
                 pending = orjson.loads(file.read())
         except (FileNotFoundError, orjson.JSONDecodeError):
             return removed  # a list cut short was never acted upon
         if pending["group"] > committed_group:
-            for target in pending["names"]:
-                path = os.path.join(self._run, target)
-                if os.path.lexists(path):
-                    os.unlink(path)
-                    removed += 1
+            paths = [os.path.join(self._run, target) for target in pending["names"]]
+            gone = [path for path in paths if os.path.lexists(path)]
+            for path in gone:
+                os.unlink(path)
+            for folder in {os.path.dirname(path) for path in gone}:
+                sync_folder(folder)  # before the list goes: none of them may come back without it
+            removed = len(gone)
         os.unlink(self._pending)
         return removed
+
+    def marks(self) -> list[tuple[str, Mark]]:
+        """Nothing: each file is vouched for by its record."""
+        return []
+
+    def state(self) -> str | None:
+        """Nothing."""
+        return None
+
+    def finish(self) -> None:
+        """The run is over: the list of names to come goes."""
+        if os.path.exists(self._pending):
+            os.unlink(self._pending)
+            sync_folder(self._run)
+
+    def close(self) -> None:
+        """Nothing is open; what was to be made durable on closing is so now."""
+        if self._sync is Sync.CLOSE:
+            sync_filesystem(self._root)
+
+    def _names(self, moves: Sequence[_Move]) -> list[str]:
+        """What a group is about to make, as paths relative to the run's folder."""
+        names = [move.target for move in moves]
+        if self._store is not None:
+            above = os.path.relpath(self._store.folder, self._run)
+            names += [f"{above}/{self._store.name(move.body.sha256)}" for move in moves if move.into_store]
+        return names
 
     def _announce(self, group: int, names: list[str]) -> None:
         """Make the list of names to come durable, and its own name when it is new."""
@@ -108,22 +154,28 @@ class BodyFiles:
         if new:
             sync_folder(self._run)
 
-    def _plan(self, items: Sequence[Stored]) -> list[tuple[str, int, Body]]:
+    def _plan(self, entries: Sequence[Entry]) -> list[_Move]:
         """Choose a name for each body; content that is there already, under a content-addressed name, needs no move."""
         moves = []
         taken: dict[str, _Kind] = {}
+        coming: set[str] = set()  # contents that this group brings into the store
         shared = self._layout == "hash"
-        for record, body, filename in items:
-            if body.data is None and body.part is None:  # counted only, as the body of a HEAD is
+        for entry in entries:
+            body = entry.body
+            if body is None or (body.data is None and body.part is None):  # counted only, as the body of a HEAD is
                 continue
-            target, there = self._free_name(record, filename, taken, shared and not filename)
-            record.body = target
+            target, there = self._free_name(entry.record, entry.filename, taken, shared and not entry.filename)
+            entry.file = target
             if there:
-                if body.part is not None:
-                    os.unlink(body.part)
+                _remove(body.part)
                 continue
             self._claim(target, taken)
-            moves.append((target, record.id, body))
+            entry.new = True
+            store = self._store
+            new = store is not None and body.sha256 not in coming and not store.holds(body.sha256, body.size)
+            if new:
+                coming.add(body.sha256)
+            moves.append(_Move(target, entry.record.id, body, new))
         return moves
 
     def _claim(self, target: str, taken: dict[str, _Kind]) -> None:
@@ -147,7 +199,7 @@ class BodyFiles:
         )
         target = f"{BODIES}/{wanted}"
         if shared:
-            return target, self._key(target) in taken or _holds(os.path.join(self._run, target), record)
+            return target, self._key(target) in taken or _holds(f"{self._run}/{target}", record)
         # A file where a folder is needed: the name moves to the top, where only its suffix can clash.
         base = wanted if self._can_hold(target, taken) else wanted.rpartition("/")[2]
         for attempt in range(100):
@@ -170,24 +222,48 @@ class BodyFiles:
                 return False
         return True
 
-    def _put(self, target: str, number: int, body: Body, touched: set[str]) -> None:
-        path = os.path.join(self._run, target)
+    def _put(self, move: _Move, touched: set[str]) -> None:
+        path = f"{self._run}/{move.target}"
         parent = os.path.dirname(path)
         if parent not in self._folders:
             self._make_folder(parent, touched)
         touched.add(parent)
-        part = body.part
-        if part is None:
-            assert body.data is not None
-            part = os.path.join(self._parts, f"{number}.part")
-            fd = os.open(part, _NEW, 0o644)
-            try:
-                _write_all(fd, body.data)
-            finally:
-                os.close(fd)
-        else:
-            sync_file(part)
-        os.rename(part, path)
+        body, store = move.body, self._store
+        if store is None:
+            os.rename(self._part(move), path)
+            return
+        if move.into_store and body.data is not None:  # nobody sees it there before it has its other name
+            store.write(body.data, body.sha256, touched)
+        elif move.into_store:
+            store.take(self._part(move), body.sha256, touched)
+        try:
+            os.link(store.path(body.sha256), path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            if body.part is None or move.into_store:
+                _copy(store.path(body.sha256), path)
+            else:
+                os.rename(self._part(move), path)
+                return
+        if not move.into_store:
+            _remove(body.part)
+
+    def _part(self, move: _Move) -> str:
+        """The body as a file beside its place: a large one is there already."""
+        body = move.body
+        if body.part is not None:
+            if self._sync is Sync.COMMIT:
+                sync_file(body.part)
+            return body.part
+        assert body.data is not None
+        part = os.path.join(self._parts, f"{move.id}.part")
+        fd = os.open(part, _NEW, 0o644)
+        try:
+            _write_all(fd, body.data)
+        finally:
+            os.close(fd)
+        return part
 
     def _make_folder(self, folder: str, touched: set[str]) -> None:
         """Make a folder and those above it, none of them a link that leads out of the run."""
@@ -202,13 +278,6 @@ class BodyFiles:
             if not _is_folder(folder):
                 raise StorageError(f"{folder}: is not a folder, and what stands there is not ours to replace") from None
         self._folders.add(folder)
-
-    def finish(self) -> None:
-        """The run is over: the empty helper folder goes."""
-        if os.path.exists(self._pending):
-            os.unlink(self._pending)
-        os.rmdir(self._parts)
-        sync_folder(self._run)
 
 
 def _case_is_nothing(path: str) -> bool:
@@ -230,6 +299,18 @@ def _holds(path: str, record: Record) -> bool:
     if not os.path.isfile(path) or os.path.islink(path) or status.st_size != record.bytes:
         raise StorageError(f"{path}: is not the body its name promises ({status.st_size} bytes, not {record.bytes})")
     return True
+
+
+def _remove(part: str | None) -> None:
+    if part is not None:
+        os.unlink(part)
+
+
+def _copy(source: str, path: str) -> None:
+    """Where there are no more links to be had."""
+    fd = os.open(path, _NEW, 0o644)
+    with open(source, "rb") as file, open(fd, "wb") as copy:
+        shutil.copyfileobj(file, copy, 1024 * 1024)
 
 
 def _write_all(fd: int, data: bytes) -> None:
