@@ -13,3 +13,8 @@ def open_files() -> Iterator[str]:
             yield os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # that of the listing itself
             continue
+
+
+def sockets() -> int:
+    """How many of these are sockets."""
+    return sum(led.startswith("socket:") for led in open_files())

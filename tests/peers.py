@@ -25,7 +25,7 @@ from crawler.model import Message, Sending, Timing
 from crawler.routes import DIRECT, Route
 from crawler.session import Answer, Session, SessionSettings
 from crawler.watch import Limits, Transfer
-from tests.descriptors import open_files
+from tests.descriptors import sockets
 from tests.servers import free_port
 
 LOOPBACK = "127.0.0.1"
@@ -40,11 +40,11 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     loop = inspect.Parameter("loop_factory", inspect.Parameter.KEYWORD_ONLY)
 
     async def whole(arguments: Mapping[str, Any]) -> None:
-        before = _sockets()
+        before = sockets()
         await asyncio.wait_for(test(**arguments), 60)
         # A handshake that the other end broke off is over a moment later; a loop that is closed before complains.
         until = monotonic() + 2
-        while _sockets() > before and monotonic() < until:  # noqa: ASYNC110 - nobody tells
+        while sockets() > before and monotonic() < until:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.005)
 
     def run(*, loop_factory: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
@@ -54,10 +54,6 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     update_wrapper(run, test)
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), loop])  # type: ignore[attr-defined]
     return pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])(run)
-
-
-def _sockets() -> int:
-    return sum(led.startswith("socket:") for led in open_files())
 
 
 class Peer:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 from collections.abc import AsyncIterator
 from time import monotonic
 
 import pytest
+import trustme
 
 from crawler.errors import Reason
-from crawler.session import Session, TransportError
+from crawler.routes import Route, Tls
+from crawler.session import Answer, Session, TransportError
 from crawler.watch import Phase, Transfer
-from tests.peers import LIMITS, OK, SETTINGS, Peer, answer, on_both_loops, peer, whole
+from tests.descriptors import sockets
+from tests.peers import LIMITS, LOOPBACK, OK, SETTINGS, Peer, answer, on_both_loops, peer, server_tls, whole
 
 MIB = 1 << 20
 
@@ -51,6 +55,20 @@ async def reading(one: Peer, reader: asyncio.StreamReader, writer: asyncio.Strea
             length -= len(piece)
             one.raw += piece if len(one.raw) < MIB else b""
         writer.write(OK)
+
+
+async def deaf(one: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Takes no body, and stays."""
+    await one.head(reader)
+    await asyncio.Event().wait()
+
+
+async def _until_full(body: Pieces, sending: asyncio.Task[Answer]) -> None:
+    """Nobody takes more of it."""
+    given = 0
+    while not body.given or given != body.given:
+        given = body.given
+        await asyncio.wait({sending}, timeout=0.05)
 
 
 class Noted(Transfer):
@@ -120,24 +138,53 @@ async def test_a_large_body_takes_no_memory() -> None:
 @on_both_loops
 async def test_what_is_not_taken_is_not_read() -> None:
     """Back-pressure: of 64 MiB only what fits into the buffers on the way."""
-    body, taken = Pieces(*[bytes(MIB // 4)] * 256), asyncio.Event()
-
-    async def deaf(one: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await one.head(reader)
-        taken.set()
-        await asyncio.Event().wait()
-
+    body = Pieces(*[bytes(MIB // 4)] * 256)
     async with peer(deaf) as server, Session(SETTINGS) as session:
         sending = asyncio.create_task(answer(session, server.url, method="PUT", body=body))
-        await taken.wait()
-        given = -1
-        while given != body.given:
-            given = body.given
-            await asyncio.wait({sending}, timeout=0.05)
+        await _until_full(body, sending)
         sending.cancel()
         await asyncio.wait({sending})
     assert 0 < body.given < 32 * MIB
     assert body.ended == 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_both_loops
+async def test_what_is_not_taken_holds_no_connection(secure: bool) -> None:
+    """A transport that is closed waits for its peer to take what was written, which may be for ever."""
+    body = Pieces(*[bytes(MIB // 4)] * 256)
+    async with peer(deaf, _tls() if secure else None) as server, Session(SETTINGS) as session:
+        sending = _sending(session, server, secure, body)
+        await _until_full(body, sending)
+        before = sockets()
+        sending.cancel()
+        await asyncio.wait({sending})
+        while sockets() == before:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        assert sockets() == before - 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_both_loops
+async def test_a_session_is_closed_under_an_upload(secure: bool) -> None:
+    """Though its peer takes nothing, and stays."""
+    body = Pieces(*[bytes(MIB // 4)] * 256)
+    async with peer(deaf, _tls() if secure else None) as server:
+        async with Session(SETTINGS) as session:
+            sending = _sending(session, server, secure, body)
+            await _until_full(body, sending)
+        with pytest.raises(TransportError):
+            await sending
+    assert body.ended == 1
+
+
+def _sending(session: Session, server: Peer, secure: bool, body: Pieces) -> asyncio.Task[Answer]:
+    url = server.secure if secure else server.url
+    return asyncio.create_task(answer(session, url, Route(tls=Tls(verify=False)), method="PUT", body=body))
+
+
+def _tls() -> ssl.SSLContext:
+    return server_tls(trustme.CA().issue_cert(LOOPBACK))
 
 
 @pytest.mark.parametrize("status", [b"413 Too Large", b"401 Who", b"307 There"])
