@@ -135,7 +135,7 @@ async def test_cancelled_it_keeps_all_and_closes(session: Session) -> None:
 
     async with ws_site(talk) as site:
         task = asyncio.create_task(captured(session, site, Capturing(WebSocket(), "run-1", kept)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await kept.there.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -157,7 +157,7 @@ async def test_a_crowded_recorder_is_waited_for(session: Session) -> None:
 
     async with ws_site(talk) as site:
         task = asyncio.create_task(captured(session, site, Capturing(WebSocket(count=200), "run-1", kept)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await kept.there.wait()
             await said.wait()
             assert len(kept.lines) == 10
@@ -173,7 +173,7 @@ async def test_the_handshake_alone_has_time_limits(session: Session) -> None:
         url = site.url().replace("ws://", "http://")
         transfer = Transfer(url, handshake_limits(LIMITS), monotonic())
         task = asyncio.create_task(captured(session, site, Capturing(WebSocket(), "run-1", kept), transfer=transfer))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await kept.there.wait()
         assert transfer.judge(monotonic() + 1e6) is None
         task.cancel()

@@ -99,7 +99,7 @@ async def test_a_server_without_pulse(session: Session) -> None:
 
     try:
         async with opened(session, deaf, TERMS._replace(heartbeat=0.1)) as (_, channel):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 said = await channel.receive()
             assert isinstance(said, Closed)
             assert said.code == LOST
@@ -160,7 +160,7 @@ async def test_a_flood_does_not_delay_our_close(session: Session) -> None:
 
     async with opened(session, flood) as (_, channel):
         await channel.receive()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             await channel.close()
             await stopped.wait()
 

@@ -144,7 +144,7 @@ async def test_words_that_nobody_asked_for_end_a_connection() -> None:
     async with peer(talkative) as server, Session(SETTINGS) as session:
         assert await fetch(session, server.url) == b"ok"
         told.set()
-        await asyncio.wait_for(_readable(session), 5)
+        await asyncio.wait_for(_readable(session), 20)
         assert await fetch(session, server.url) == b"ok"
     assert server.accepted == 2
 

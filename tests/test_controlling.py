@@ -159,7 +159,7 @@ async def test_one_connection_too_many_is_told_and_the_others_go_on(tmp_path: Pa
         assert "others are connected" in (await ask_async(tmp_path, {"do": "resume"}))["error"]
         many[0][1].close()
         await many[0][1].wait_closed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not (await ask_async(tmp_path, {"do": "resume"}))["ok"]:
                 pass
         for _, writer in many:
@@ -171,7 +171,7 @@ async def test_who_says_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(controlling, "FIRST", 0.05)
     async with listening(tmp_path, Job().obey):
         reader, writer = await connected(tmp_path)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await reader.read() == b""
         writer.close()
 
@@ -181,7 +181,7 @@ async def test_a_bug_of_ours_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptu
     async with listening(tmp_path, Job().obey):
         reader, writer = await connected(tmp_path)
         writer.write(b'{"do":"pause"}\n')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await reader.read() == b""
         writer.close()
         assert (await ask_async(tmp_path, {"do": "resume"}))["ok"]
@@ -190,7 +190,7 @@ async def test_a_bug_of_ours_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptu
 
 async def test_connections_left_open_do_not_hold_up_the_end(tmp_path: Path) -> None:
     """They are closed with the socket, also those in the middle of a line."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         async with listening(tmp_path, Job().obey):
             reader, writer = await connected(tmp_path)
             await said((reader, writer), b'{"do":"resume"}\n')

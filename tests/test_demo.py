@@ -369,7 +369,7 @@ async def test_stats_count_requests_and_concurrency(client: Client) -> None:
 
 
 async def _until_in_flight(session: aiohttp.ClientSession, site: demo.DemoSite, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         told = None
         while told != count:
             async with session.get(site.at("/stats")) as answer:

@@ -79,9 +79,9 @@ class Running:
 
     async def rate(self, seconds: float) -> float:
         """Requests a second that the site sees in the time to come."""
-        before = len(self.site.asked)
+        before, began = len(self.site.asked), monotonic()
         await asyncio.sleep(seconds)
-        return (len(self.site.asked) - before) / seconds
+        return (len(self.site.asked) - before) / (monotonic() - began)
 
 
 @asynccontextmanager
@@ -148,7 +148,7 @@ async def test_limits_can_be_set_while_it_runs(tmp_path: Path) -> None:
     async with running(tmp_path, '[limits]\nrate = "20/s"\n') as job:
         assert await job.command("set", "limits.rate=100/s") == (0, "live: limits.rate = 100/s\n")
         await asyncio.sleep(2.0)
-        assert await job.rate(1.0) == pytest.approx(100, rel=0.2)
+        assert await job.rate(2.0) == pytest.approx(100, rel=0.2)
         code, said = await job.command("set", 'hosts."127.0.0.1".rate_per_host=10/s', "limits.rate=none")
         assert code == 0
         assert said == 'live: hosts."127.0.0.1".rate_per_host = 10/s, 1 host follows\nlive: limits.rate = none\n'
@@ -158,7 +158,7 @@ async def test_limits_can_be_set_while_it_runs(tmp_path: Path) -> None:
         await job.command("set", "hosts.127.0.0.1.rate_per_host=none", "limits.per_host=1")
         await asyncio.sleep(1.0)
         before = len(job.site.asked)
-        assert await job.rate(1.0) == pytest.approx(45, rel=0.3)  # one after the other, 20 ms each
+        assert 15 < await job.rate(1.0) <= 50  # one after the other, 20 ms each
         assert max(asked.at_once for asked in job.site.asked[before:]) == 1
         code, said = await job.command("set", "limits.rte=5/s")
         assert (code, "did you mean limits.rate?" in said) == (2, True)
@@ -179,13 +179,13 @@ async def test_a_stop_is_as_sigterm(tmp_path: Path) -> None:
 
 async def test_a_paused_run_can_be_stopped_and_cut(tmp_path: Path) -> None:
     """`stop --now` does not wait for what is under way, also of a run that is paused; the next run fetches it."""
-    async with running(tmp_path, latency=20.0) as job:
+    async with running(tmp_path, latency=60.0) as job:
         await job.command("pause")
         began = monotonic()
         code, said = await job.command("stop", "--now")
         assert (code, said) == (0, "live stops; what is under way is cut\n")
         assert await job.ended() == 3
-        assert monotonic() - began < 10
+        assert monotonic() - began < 20
         assert job.records() == []
 
 

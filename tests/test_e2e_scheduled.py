@@ -144,7 +144,7 @@ def test_of_two_starts_that_overlap_one_runs(tmp_path: Path) -> None:
     """The second ends with 75 as soon as it has started, says nothing, and asks the site for nothing."""
     site = Site(tmp_path / "www")
     with Nginx(site.root, tmp_path / "nginx", log=True) as server:
-        line = crontab_line(job(tmp_path, server.url, '[hosts."127.0.0.1"]\nrate_per_host = "40/s"\n'), tmp_path)
+        line = crontab_line(job(tmp_path, server.url, '[hosts."127.0.0.1"]\nrate_per_host = "20/s"\n'), tmp_path)
         first = by_cron(line, tmp_path)
         deadline = time.monotonic() + 30
         while not server.log.exists() or len(server.requests()) < 20:
@@ -156,7 +156,7 @@ def test_of_two_starts_that_overlap_one_runs(tmp_path: Path) -> None:
         took = time.monotonic() - began
         assert first.poll() is None, "the first was over already"
         assert (second.returncode, said) == (75, "")
-        assert took < 3.0, "most of it is the start of the program"
+        assert took < 5.0, "most of it is the start of the program"
         assert first.communicate(timeout=60)[0] == ""
         assert first.returncode == 0
         assert len(server.requests()) == PAGES + 1

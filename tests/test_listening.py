@@ -69,7 +69,7 @@ async def test_too_many_are_waited_for(bound: str, most: int, monkeypatch: pytes
     await asyncio.sleep(0)
     assert not waiting.done()
     await heard.next()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 20)
     assert not heard.behind
 
 
@@ -81,7 +81,7 @@ async def test_who_has_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -
     await asyncio.sleep(0)
     waiting = asyncio.create_task(heard.caught_up())
     heard.close()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 20)
     heard.hear(lines(2, 3))
     await asyncio.sleep(0)
     assert not heard.behind

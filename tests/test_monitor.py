@@ -180,7 +180,7 @@ async def test_who_brings_no_request_is_closed(root: Path, monkeypatch: pytest.M
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(data)
             sending = asyncio.create_task(drip(writer, b"a" if data else b""))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 with suppress(ConnectionError):
                     assert await reader.read() == b""
             sending.cancel()
@@ -207,7 +207,7 @@ async def test_connections_are_bounded(root: Path) -> None:
             writer.close()
             await writer.wait_closed()
         answer = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not answer:
                 answer = await raw(port, request(port, "/"))
         assert status(answer) == 200

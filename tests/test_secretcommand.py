@@ -78,11 +78,11 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path, closes:
         + ("os.close(1)\n" if closes else "print('hunter2', flush=True)\n")
         + "import signal\nsignal.pause()\n"
     )
-    with pytest.raises(Absent, match=r"the program has not ended after 0\.3 s"):
-        output_of(script(tmp_path, code), tmp_path, 1000, limit=0.3)
+    with pytest.raises(Absent, match="the program has not ended after 1 s"):
+        output_of(script(tmp_path, code), tmp_path, 1000, limit=1.0)
     pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    deadline = monotonic() + 5.0
+    deadline = monotonic() + 20
     while not all(map(gone, pids)):
         assert monotonic() < deadline
 

@@ -233,7 +233,7 @@ async def test_a_refusal_leaves_the_pool_as_it_was() -> None:
         url = f"http://127.0.0.1:{server.port}/"
         for _ in range(3):
             await refusal(session, url)
-        assert await asyncio.wait_for(send(session, url, trusted=True), 5) == b"ok"
+        assert await asyncio.wait_for(send(session, url, trusted=True), 20) == b"ok"
 
 
 @pytest.mark.parametrize("text", ["127.1", "2130706433", "0x7f.1", "127.0.0.1."])

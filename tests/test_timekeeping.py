@@ -51,7 +51,7 @@ class Clocks:
     async def looks(self) -> None:
         """Let some looks at the clocks pass."""
         until = self.read + 5
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.read < until:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0)
 
@@ -76,7 +76,7 @@ async def test_at_its_deadline_work_is_told_once_to_stop(folder: JobFolder, monk
     await clocks.looks()
     assert work.orders == 0
     clocks.still += 3000
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await work.told.wait()
     await clocks.looks()
     keeper.end()
@@ -102,7 +102,7 @@ async def test_the_clock_that_jumps_past_until_ends_it(folder: JobFolder, monkey
     keeper.begin()
     keeper.watch(work)
     clocks.wall += 86400
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await work.told.wait()
     keeper.end()
     assert keeper.stopped_by == "until 06:00"
@@ -115,7 +115,7 @@ async def test_work_whose_folder_is_gone_is_cut(folder: JobFolder, monkeypatch: 
     folder.lock(0.0)
     keeper.watch(work)
     folder.path.rename(folder.path.with_name("gone"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await work.told.wait()
     assert work.orders == 2
     assert isinstance(keeper.fault, StorageError)
@@ -134,7 +134,7 @@ async def test_a_lock_is_waited_for(folder: JobFolder, monkeypatch: pytest.Monke
     await clocks.looks()
     assert not waiting.done()
     other.unlock()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 20)
     assert folder.held()
     folder.unlock()
 
@@ -151,7 +151,7 @@ async def test_the_wait_for_a_lock_has_its_bound(folder: JobFolder, monkeypatch:
     assert not waiting.done()
     clocks.still += 600
     with pytest.raises(BusyError, match="it was waited for 10m00s in vain"):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 20)
     other.unlock()
 
 
@@ -166,12 +166,12 @@ async def test_signals_end_a_wait(folder: JobFolder, number: signal.Signals) -> 
         jittered(3600.0, Random(1), signals=True),
     ):
         waiting = asyncio.create_task(wait)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while signal.getsignal(number) is before:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0)
         os.kill(os.getpid(), number)
         with pytest.raises(Interrupted):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 20)
         assert signal.getsignal(number) is before
     other.unlock()
 
@@ -181,5 +181,5 @@ async def test_no_jitter_is_no_wait() -> None:
     with pytest.raises(StopIteration):
         jittered(0.0, Random(1), signals=False).send(None)
     began = asyncio.get_running_loop().time()
-    await asyncio.wait_for(jittered(0.02, Random(1), signals=False), 5)
+    await asyncio.wait_for(jittered(0.02, Random(1), signals=False), 20)
     assert asyncio.get_running_loop().time() - began >= Random(1).uniform(0.0, 0.02) - 0.001

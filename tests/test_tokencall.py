@@ -117,7 +117,7 @@ async def test_a_call_ends_also_where_nobody_looks(tmp_path: Path, script: Any) 
     """While a run ends, and in `crawler plan`, no watch is awake; the total time still holds."""
     data = {"name": "t", "input": {"urls": ["http://a.test/"]}, "timeouts": {"total": "200ms"}}
     watch = Watch(1.0)
-    async with peer(script) as server, Session(SETTINGS) as session, asyncio.timeout(10):
+    async with peer(script) as server, Session(SETTINGS) as session, asyncio.timeout(20):
         call = TokenCall(session, watch, Hosts(build(data, tmp_path).job).of, Routing(str, str))
         with pytest.raises(TokenTrouble, match=r"gave no token: not finished after 0\.2 s"):
             await call(asked(server))

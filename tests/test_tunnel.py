@@ -302,11 +302,11 @@ async def test_a_cancelled_attempt_leaves_nothing_open() -> None:
     async with peer(silent) as proxy, Session(SETTINGS._replace(connections=1)) as session:
         for _ in range(2):
             waiting = asyncio.create_task(fetch(session, "https://site.test/", via(proxy)))
-            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.wait_for(asked.wait(), 20)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            await asyncio.wait_for(hung_up.wait(), 5)
+            await asyncio.wait_for(hung_up.wait(), 20)
             asked.clear()
             hung_up.clear()
 

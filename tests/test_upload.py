@@ -264,7 +264,7 @@ async def test_an_answer_while_our_own_disk_is_slow() -> None:
         got = await answer(session, server.url, method="PUT", body=body, transfer=transfer)
         transfer.enter(Phase.BODY, monotonic())
         arrived.set()
-        await asyncio.wait_for(body.left.wait(), 5)
+        await asyncio.wait_for(body.left.wait(), 20)
         assert (transfer.phase, transfer.uploaded) == (Phase.BODY, 3)
         got.close()
     assert b"two" not in server.raw
