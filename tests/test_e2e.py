@@ -189,17 +189,21 @@ def finish_of_others(folder: Path, name: str, urls: list[str], port: int) -> flo
     wanted = sum(f"//127.0.0.2:{port}" not in url for url in urls)
     records = folder / "out" / name / "latest" / "records.jsonl"
     deadline = time.monotonic() + 60
-    stamps: list[str] = []
-    while process.poll() is None and time.monotonic() < deadline and len(stamps) < wanted:
+    while process.poll() is None and time.monotonic() < deadline and len(starts_of_others(records)) < wanted:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
-        lines = records.read_bytes().splitlines() if records.exists() else []
-        found = [orjson.loads(line) for line in lines if line.endswith(b"}")]
-        stamps = [record["started_at"] for record in found if "//127.0.0.2:" not in record["url"]]
     process.terminate()
     process.wait(40)
+    stamps = starts_of_others(records)
     assert len(stamps) == wanted
     return seconds(max(stamps)) - seconds(min(stamps))
+
+
+def starts_of_others(records: Path) -> list[str]:
+    """When the requests that are recorded so far began, but for those to 127.0.0.2."""
+    lines = records.read_bytes().splitlines() if records.exists() else []
+    found = [orjson.loads(line) for line in lines if line.endswith(b"}")]
+    return [record["started_at"] for record in found if "//127.0.0.2:" not in record["url"]]
 
 
 def seconds(stamp: str) -> float:
