@@ -69,7 +69,7 @@ class Intake:
         self._frontier = frontier
         self._ledger = ledger
         self._busy = busy
-        self._fed = fed
+        self.fed = fed
         self.low = Wake()  # a window may run low
         self.eased = Wake()  # memory is free again
         self.paused = False  # nothing is read while something waits
@@ -91,7 +91,7 @@ class Intake:
                     await self._take(chunk, seen, passed)
                     mark = mark._replace(taken=mark.taken + len(chunk))
                     self._ledger.mark(mark)
-                    self._fed()
+                    self.fed()
                     if self.read > _SHORT and self._busy():
                         await asyncio.sleep(_REST * (monotonic() - began))
                     if self._ledger.full:
@@ -108,7 +108,7 @@ class Intake:
             log.warning("%d inputs were fetched by earlier runs, and are left out", self.left_out)
         self.reading = False
         self._frontier.close()
-        self._fed()
+        self.fed()
 
     async def refill(self) -> None:
         """Bring rows of the store into windows that run low."""
@@ -123,7 +123,7 @@ class Intake:
                 longest = self._given.longest
                 waits = [(row, now + min(due - wall, longest) if due > wall else 0.0) for row, due in rows]
                 self._frontier.refill(want, waits, now)
-            self._fed()
+            self.fed()
 
     def found(self, request: Request, now: float) -> None:
         """A request that an answer led to; it is committed together with the end of what led there."""
@@ -132,7 +132,7 @@ class Intake:
         self._frontier.add(request, now)
         print_ = request.fingerprint or fingerprint(request.method, request.url, request.body)
         self._ledger.row(NewRow(request, print_))
-        self._fed()
+        self.fed()
 
     async def found_many(self, requests: Sequence[Request]) -> None:
         """Some of the requests of a page with very many links, before its end is committed: if that does not come to

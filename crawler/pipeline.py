@@ -9,39 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from math import inf
-from random import Random
 from time import monotonic
 from time import time as wall_clock
 from typing import NamedTuple, Protocol
 
-from crawler.admission import Admission, Ask
+from crawler.admission import Ask
 from crawler.bound import eta
 from crawler.capture import METHOD
-from crawler.discovery import TRAPS, Discovery
+from crawler.discovery import TRAPS
 from crawler.diskguard import DiskGuard, NoRoom
 from crawler.errors import Reason, StorageError
 from crawler.filelimit import open_files, out_of_files
+from crawler.following import Following
 from crawler.frontier import DRAINED, Frontier
+from crawler.gates import Gates
 from crawler.intake import Import, Intake
 from crawler.jobrate import JobRate
-from crawler.keys import Keys
 from crawler.ledger import Ledger
-from crawler.links import Leads
 from crawler.livestate import Hindered
 from crawler.memory import MemoryGuard
-from crawler.mirrors import next_mirror
-from crawler.model import Failed, Fetched, Outcome, Request, Skipped, Timing
+from crawler.model import Failed, Outcome, Request, Skipped, Timing
 from crawler.openfiles import Crew
-from crawler.pace import Pace
-from crawler.penalties import tell
 from crawler.recall import Recall
-from crawler.robots import origin_of
-from crawler.settle import End, Host, News, Rules, Wait, judge, move, news_of
+from crawler.settle import Rules
+from crawler.settling import Settling, unsent
 from crawler.tally import Snapshot, Speed
-from crawler.urls import BadURL, hostname, join
+from crawler.urls import hostname
 from crawler.wake import Wake
 from crawler.watch import Transfer, Watch
 
@@ -74,15 +69,6 @@ class Plan(NamedTuple):
     sees_all: bool = False  # once it is over, what it did not see is gone
 
 
-class Gates(NamedTuple):
-    """What is asked about a request before it is queued, and before it is sent."""
-
-    keys: Keys
-    admission: Admission
-    address_of: Callable[[str], Awaitable[str | None]]  # the first address of a host, where that is its politeness key
-    barred: Callable[[Request], str | None] | None = None  # why a credential is not worth another try, if it is not
-
-
 class Pipeline:
     """One run of one job."""
 
@@ -95,7 +81,6 @@ class Pipeline:
         self._ledger = ledger
         self.watch = watch
         self._known = ledger.tally.done + frontier.waiting  # before anything is read
-        self._rng = Random()
         self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=plan.workers * 2)
         self._idle = plan.workers
         self._wake = Wake()  # dispatch waits here
@@ -109,6 +94,8 @@ class Pipeline:
             fed=self._wake.set,
         )
         self._discovery = given.discovery
+        self._following = Following(given.discovery, gates.keys, gates.admission, self._intake)
+        self._settling = Settling(plan.rules, gates, frontier, ledger, self._intake, given.discovery)
         self._speed = Speed()
         self._stopping = False
         self._paused = False
@@ -322,11 +309,11 @@ class Pipeline:
         host, sent_at = request.host, monotonic()
         if not request.recalled and request.robots is None:
             self._plan.recall.look(request, wall_clock())
-            if request.resting is not None and (self._discovery is None or not self._discovery.follows(request)):
+            if request.resting is not None and not self._following.leads_on(request):
                 await self._refuse(Skipped(request, Reason.NOT_DUE, request.resting), host)
                 return False
         pace = self._frontier.pace(host)
-        if (why := self._barred(request)) is not None:
+        if (why := self._gates.bars(request)) is not None:
             await self._refuse(Failed(request, "", Reason.AUTH_REJECTED, why, None), host)
             return False
         if self._gates.admission.asks or pace.breaker is not None:
@@ -338,10 +325,8 @@ class Pipeline:
             elif gate is not None:
                 await self._refuse(gate, host)
                 return False
-        if self._discovery is not None and not request.depth:
-            await self._find_sitemaps(self._discovery, request)
-        if self._discovery is not None and self._discovery.strange(request):
-            request.foreign = True
+        if not self._following.idle:
+            await self._following.before(request)
         if request.partial is None and request.robots is None and request.headers is None:
             request.partial = self._ledger.begun(request.url)
         try:
@@ -356,21 +341,16 @@ class Pipeline:
         if self._crew.missing:
             self._crew.fine()
         if request.robots is not None:
-            await self._robots_answered(outcome, host, sent_at)
+            await self._settling.robots_answered(outcome, host, sent_at)
         else:
-            if not self._gates.keys.plain:
-                await self._know_mirror(request)
-                if isinstance(outcome, Fetched):
-                    await self._know_next(outcome)
-            if self._discovery is not None and isinstance(outcome, Fetched):
-                await self._discover(self._discovery, outcome)
-            self._settle(outcome, host, pace, sent_at)
-        unsent = _unsent(outcome)
-        if unsent:
+            if not self._following.idle:
+                await self._following.after(outcome)
+            self._settling.settle(outcome, host, pace, sent_at)
+        if nothing_sent := unsent(outcome):
             await asyncio.sleep(0)  # of 100,000 of these others get their turn between
         if self._ledger.crowded:
             await self._ledger.room()
-        return not unsent
+        return not nothing_sent
 
     def _lacking(self, error: OSError) -> float:
         """What a fetch lacked on this machine: seconds until it is worth another try. Raises StorageError where it is
@@ -387,111 +367,15 @@ class Pipeline:
             raise StorageError(f"not one request finds a file to open: {error}") from error
         return _BREATH
 
-    def _barred(self, request: Request) -> str | None:
-        """Why the credential of a request is not worth another try, if it has one."""
-        if self._gates.barred is None or request.robots is not None or request.error is not None:
-            return None
-        return self._gates.barred(request)
-
     async def _refuse(self, outcome: Outcome, host: str) -> None:
         """End a request that is not sent; of a host with 100,000 of them others get their turn between."""
         if outcome.request.robots is not None:
-            await self._robots_answered(outcome, host, monotonic())
+            await self._settling.robots_answered(outcome, host, monotonic())
             return
-        await self._know_mirror(outcome.request)
-        now, request = monotonic(), outcome.request
-        then = judge(outcome, self._plan.rules, now, self._rng).then
-        if isinstance(then, Wait):  # at its next mirror
-            self._again(request, then, host, now, _id_of(outcome))
-        else:
-            self._frontier.done(host, now, sent=False)
-            self._end(request, then)
+        await self._following.know_mirror(outcome.request)
+        self._settling.refuse(outcome, host)
         await asyncio.sleep(0)
         await self._ledger.room()
-
-    async def _robots_answered(self, outcome: Outcome, host: str, sent_at: float) -> None:
-        """A robots.txt came, or did not: the host that was held for it goes on, or is asked again after its block."""
-        now, wall, admission = monotonic(), wall_clock(), self._gates.admission
-        request = outcome.request
-        self._tell_host(news_of(outcome, self._plan.rules), host, sent_at, now)
-        step = admission.hop(outcome)
-        if step is not None:
-            await self._intake.know(step.url.host)
-            move(request, step, self._gates.keys.key_of)
-            self._frontier.again(request, 0.0, now, came_from=host)
-            self._wake.set()
-            return
-        taught = await asyncio.to_thread(admission.learned, outcome, wall)
-        now, pace = monotonic(), self._frontier.pace(request.home)
-        if taught is not None:
-            assert request.robots is not None
-            pace.slow_to(admission.take_up(request.robots, taught, request.home), now)
-            self._ledger.robots(request.robots, taught.entry.dumps())
-            log.info("robots.txt of %s: %s", request.robots, taught.entry.kind)
-        else:
-            pace.block(now + self._plan.rules.retry_of(request.home).backoff.ceiling(request.attempt))
-        self._frontier.done(host, now)
-        self._frontier.let_go(request.home, now)
-        self._wake.set()
-
-    async def _discover(self, discovery: Discovery, outcome: Fetched) -> None:
-        """What a page leads to, as requests that are committed with its end; of very many most are put in before."""
-        if outcome.again:
-            return
-        if not self._intake.knows.is_set():
-            await self._intake.knows.wait()
-        if outcome.sitemap is not None:
-            await self._listed(discovery, outcome)
-        last: list[Request] = []
-        for found in discovery.found(outcome):
-            if last:
-                await self._intake.found_many(last)
-            if self._gates.keys.by_address:
-                await self._placed(found)
-            last = found
-        outcome.found = last
-
-    async def _find_sitemaps(self, discovery: Discovery, request: Request) -> None:
-        """Of the site of a seed, now that its robots.txt is known."""
-        if not discovery.wants_sitemaps(request):
-            return
-        await self._intake.knows.wait()
-        origin = origin_of(request.url)
-        await self._intake.found_many(discovery.sitemaps(origin, self._gates.admission.sitemaps(origin)))
-
-    async def _listed(self, discovery: Discovery, outcome: Fetched) -> None:
-        """The same of a sitemap, which is read piece by piece, however large."""
-        batches = outcome.sitemap or iter(())
-        while (leads := await asyncio.to_thread(_next, batches)) is not None:
-            outcome.leads = leads
-            for found in discovery.found(outcome):
-                if self._gates.keys.by_address:
-                    await self._placed(found)
-                await self._intake.found_many(found)
-            if leads.warning is not None:
-                outcome.warning = "; ".join(filter(None, [outcome.warning, leads.warning]))
-        outcome.leads = None
-
-    async def _placed(self, found: list[Request]) -> None:
-        """Where hosts are told apart by address, those of new requests are looked up."""
-        for request in found:
-            name = hostname(request.url)
-            await self._intake.know(name)
-            request.host = request.home = self._gates.keys.key_of(name)
-
-    async def _know_mirror(self, request: Request) -> None:
-        """The same of the URL at which a request would go on if this one failed."""
-        if (url := next_mirror(request)) is not None:
-            await self._intake.know(hostname(url))
-
-    async def _know_next(self, outcome: Fetched) -> None:
-        """Where hosts are told apart by address, that of the next hop or page has to be known before it is queued."""
-        if outcome.next_url is not None:  # of a run that goes on, the addresses of its rows are not known
-            await self._intake.know(hostname(outcome.next_url))
-        location = outcome.headers.get("Location")
-        if location is not None and 300 <= outcome.status < 400:
-            with suppress(BadURL):
-                await self._intake.know(join(outcome.request.url, location).host)
 
     def _next_now(self, *, unspent: bool) -> Request | None:
         """What dispatch would hand to this worker at once: spares two switches of tasks, 10 us a request.
@@ -508,67 +392,6 @@ class Pipeline:
         if self._idle and self._frontier.ready:  # the host bears more at once than before
             self._wake.set()
         return step
-
-    def _settle(self, outcome: Outcome, host: str, pace: Pace, sent_at: float) -> None:
-        """Let the verdict on an outcome take effect: in the frontier, on the host, in the batch."""
-        now = monotonic()
-        request = outcome.request
-        verdict = judge(outcome, self._plan.rules, now, self._rng)
-        news = verdict.news
-        if news.host is Host.FINE and news.wait is None and news.quota is None:
-            pace.fine(sent_at, now, news.latency)
-        else:
-            self._tell_host(news, host, sent_at, now)
-        then = verdict.then
-        if isinstance(then, End):
-            if then.following is not None:
-                self._intake.found(then.following, now)  # before its page is done: else all might seem drained
-            if isinstance(outcome, Fetched):
-                for found in outcome.found:
-                    self._intake.found(found, now)
-                if outcome.items:
-                    self._ledger.items(request, outcome.items)
-            self._frontier.done(host, now, sent=not _unsent(outcome))
-            self._end(request, then)
-            return
-        self._again(request, then, host, now, _id_of(outcome))
-
-    def _again(self, request: Request, then: Wait, host: str, now: float, request_id: str) -> None:
-        """Let a request that stood at `host` wait, wherever it stands now."""
-        self._frontier.again(request, then.not_before, now, came_from=host)
-        if then.slug is not None:
-            self._ledger.retry(request, then.not_before)
-            more = {"url": request.url, "request_id": request_id}
-            log.info("retry %s after %s: %s", request.url, then.slug, then.error, extra=more)
-
-    def _end(self, request: Request, end: End) -> None:
-        self._ledger.end(request, end)
-        record = end.record
-        if self._discovery is not None and record.outcome == "fetched":  # else it may be made again
-            self._ledger.claims(self._discovery.claimed(request))
-        if record.outcome == "failed":
-            log.warning(
-                "failed %s: %s",
-                record.url,
-                record.error,
-                extra={"reason": record.reason, "url": record.url, "request_id": record.request_id},
-            )
-
-    def _tell_host(self, news: News, host: str, sent_at: float, now: float) -> None:
-        if news.host is Host.NOTHING:
-            return
-        pace, backoff = self._frontier.pace(host), self._plan.rules.retry_of(host).backoff
-        known = max(pace.blocked_until, now)
-        if tell(pace, news, sent_at, now, backoff, self._rng):
-            self._ledger.tally.wait(host, pace.blocked_until - known)
-            self._ledger.learned(host, at_once=news.wait is not None or news.quota is not None)
-            self._say(host, pace, now)
-
-    def _say(self, host: str, pace: Pace, now: float) -> None:
-        if pace.dead:
-            log.warning("%s is given up: nothing but failures since [breaker] give_up; its requests end", host)
-        elif pace.blocked_until > now:
-            log.info("%s is left alone for %.1f s: %r", host, pace.blocked_until - now, pace)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -602,25 +425,10 @@ class Pipeline:
             shown.update(self.snapshot())
 
 
-def _next(batches: Iterator[Leads]) -> Leads | None:
-    return next(batches, None)
-
-
 def _cut(transfer: Transfer) -> None:
     task = transfer.owner
     assert isinstance(task, asyncio.Task)
     task.cancel()
-
-
-def _id_of(outcome: Outcome) -> str:
-    return "" if isinstance(outcome, Skipped) else outcome.request_id
-
-
-def _unsent(outcome: Outcome) -> bool:
-    """Did nothing of it go onto the wire: no request at all, or one whose body or credential is not to be had."""
-    if isinstance(outcome, Fetched):
-        return outcome.request.resting is not None
-    return isinstance(outcome, Failed) and outcome.timing is None
 
 
 def _internal(request: Request, error: Exception) -> Outcome:

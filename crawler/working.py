@@ -29,6 +29,7 @@ from crawler.exchange import Means
 from crawler.fetch import Fetcher, FetchRules
 from crawler.filelimit import open_files, raised_limit
 from crawler.frontier import Frontier
+from crawler.gates import Gates
 from crawler.identity import user_agent
 from crawler.intake import Import
 from crawler.ledger import Ledger
@@ -46,7 +47,7 @@ from crawler.parts import (
     session_settings,
     shortest_timeout,
 )
-from crawler.pipeline import Gates, Pipeline, Plan, Shown
+from crawler.pipeline import Pipeline, Plan, Shown
 from crawler.quota import DAY
 from crawler.robots import Entry, RobotsCache, robots_url
 from crawler.robotstext import product_token

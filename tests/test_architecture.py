@@ -38,10 +38,10 @@ LAYERS = {
     "s3target fstarget targets flow filelimit callables pages bulk historylog recall copies joblock hook "
     "heartbeat standing interrupts crontabs monitorfiles monitorstate monitortails monitorcsv runlist "
     "reporttables reportlists reportpage control watchdog recordfiles runrows",
-    4: "wake intake ledger pipeline parts resume run plan preview credentials jars means authplan jobrate outlets "
-    "uploads shipping verify exporting exportsource exportwarc opening working crawling past pruning timekeeping "
-    "notices monitorrecords monitorwatch runrecords reporting diffing complaint controlling livestate steering "
-    "rejoin",
+    4: "wake gates intake ledger settling following pipeline parts resume run plan preview credentials jars means "
+    "authplan jobrate outlets uploads shipping verify exporting exportsource exportwarc opening working crawling past "
+    "pruning timekeeping notices monitorrecords monitorwatch runrecords reporting diffing complaint controlling "
+    "livestate steering rejoin",
     5: "cli shell flags demo demoapp demofaults demopages demosite __main__ library fetchall exportcommand "
     "croncommand monitor monitorapi monitorcommand monitordownload monitorsocket reportcommand diffcommand "
     "controlcommand",
