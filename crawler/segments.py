@@ -91,6 +91,9 @@ class Segments:
             if self._lanes.left:
                 error = f"{self._lanes.left} bytes are missing, and the host lends no connection for them now"
                 raise TransportError(Reason.TRUNCATED, error)
+        except TransportError:
+            if self._fault is None:  # else what is missing may be missing for want of a disk
+                raise
         finally:
             self._ways = 0
             self._first = False

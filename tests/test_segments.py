@@ -20,6 +20,7 @@ from crawler.hosts import HostRules
 from crawler.model import Failed, Fetched, Outcome, Request
 from crawler.pace import PaceLimits
 from crawler.partial import Partial
+from crawler.segments import Segments
 from crawler.session import Session, SessionSettings
 from crawler.spool import Keep
 from crawler.watch import Limits, Watch
@@ -324,4 +325,26 @@ async def test_a_full_disk_is_a_fault_of_ours(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(OSError, match="No space left"):
             await attempt(request)
     assert request.partial is None
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_full_disk_that_only_a_further_connection_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer has ended by then, and bytes are missing: not for want of connections."""
+    really, waited, over = os.pwritev, Segments._others, asyncio.Event()
+
+    def full(fd: int, pieces: list[bytes], offset: int) -> int:
+        if over.is_set():
+            raise OSError(28, "No space left on device")
+        return really(fd, pieces, offset)
+
+    async def others(self: Segments) -> None:
+        over.set()
+        await waited(self)
+
+    monkeypatch.setattr(os, "pwritev", full)
+    monkeypatch.setattr(Segments, "_others", others)
+    async with ranged(DATA) as site, attempts(tmp_path) as attempt:
+        site.held = lambda seen: over if seen.start is not None else None
+        with pytest.raises(OSError, match="No space left"):
+            await attempt(Request(1, site.url, "h"))
     assert not list(tmp_path.iterdir())
