@@ -160,7 +160,7 @@ async def test_a_flood_does_not_delay_our_close(session: Session) -> None:
 
     async with opened(session, flood) as (_, channel):
         await channel.receive()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(3):
             await channel.close()
             await stopped.wait()
 

@@ -171,10 +171,8 @@ def test_a_slow_host_at_the_head_of_the_list_delays_nobody(tmp_path: Path) -> No
         ]
         slow = [f"http://127.0.0.2:{server.port}/{page}" for page in range(1000)]
         alone = finish_of_others(tmp_path, "alone", others, server.port)
-        beside: list[float] = []
-        while len(beside) < 3 and alone * 1.05 < min(beside, default=math.inf):  # other work on the machine only adds
-            beside.append(finish_of_others(tmp_path, f"beside-{len(beside)}", slow + others, server.port))
-    assert min(beside) <= alone * 1.05, f"{beside} s beside the slow host, {alone:.2f} s without"
+        beside = finish_of_others(tmp_path, "beside", slow + others, server.port)
+    assert beside <= alone * 1.05, f"{beside:.2f} s beside the slow host, {alone:.2f} s without"
 
 
 def finish_of_others(folder: Path, name: str, urls: list[str], port: int) -> float:

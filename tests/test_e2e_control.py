@@ -158,7 +158,7 @@ async def test_limits_can_be_set_while_it_runs(tmp_path: Path) -> None:
         await job.command("set", "hosts.127.0.0.1.rate_per_host=none", "limits.per_host=1")
         await asyncio.sleep(1.0)
         before = len(job.site.asked)
-        assert 15 < await job.rate(1.0) <= 50  # one after the other, 20 ms each
+        assert await job.rate(1.0) == pytest.approx(45, rel=0.3)  # one after the other, 20 ms each
         assert max(asked.at_once for asked in job.site.asked[before:]) == 1
         code, said = await job.command("set", "limits.rte=5/s")
         assert (code, "did you mean limits.rate?" in said) == (2, True)
@@ -185,7 +185,7 @@ async def test_a_paused_run_can_be_stopped_and_cut(tmp_path: Path) -> None:
         code, said = await job.command("stop", "--now")
         assert (code, said) == (0, "live stops; what is under way is cut\n")
         assert await job.ended() == 3
-        assert monotonic() - began < 20
+        assert monotonic() - began < 10
         assert job.records() == []
 
 

@@ -301,7 +301,7 @@ async def test_a_clock_that_jumps_between_starts_changes_nothing(cron: Cron, jum
     jumped = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": jump, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     done = await cron.run(**jumped)
     assert (done.code, done.said) == (0, "")
-    assert done.seconds < 30
+    assert done.seconds < 10
     assert cron.records() == {"fetched": 8}
     assert (await cron.run()).code == 0
     assert len(cron.runs()) == 2
@@ -326,7 +326,7 @@ async def test_a_clock_that_jumps_during_a_run_holds_nothing_up(cron: Cron, jump
     clock.write_text(f"{jump}\n")
     done = await cron.end(first, began)
     assert (done.code, done.said) == (3, "")
-    assert 2.0 < done.seconds < 30
+    assert 2.0 < done.seconds < 8.0
     assert 0 < cron.records()["fetched"] < 30
     assert (await cron.run()).code == 0
     assert cron.records() == {"fetched": 30}

@@ -181,7 +181,7 @@ async def test_while_the_token_endpoint_is_down_rows_wait_and_other_hosts_go_on(
     assert len(records_of(tmp_path)) == 900
     assert max(record["attempts"] for record in records_of(tmp_path)) <= 3
     # The endpoint is asked after 1, 3 and 7 s; then all workers are there again at once.
-    assert back_at < max(resource.times) < back_at + 12.0
+    assert back_at < max(resource.times) < back_at + 7.0
     assert not [at for at in resource.times if stopped_at + 1.1 < at < back_at], "without a token"
     meanwhile = [at for at in free.times if stopped_at + 1.1 < at < back_at]
     assert len(meanwhile) >= 100
@@ -189,7 +189,7 @@ async def test_while_the_token_endpoint_is_down_rows_wait_and_other_hosts_go_on(
 
 
 async def test_a_wrong_client_secret_is_named_at_once_and_asked_for_once(tmp_path: Path) -> None:
-    """2,000 rows end as auth-rejected within seconds, after one token request; the secret is in no file and no log."""
+    """2,000 rows end as auth-rejected within 5 s, after one token request; the secret is in no file and no log."""
     endpoint, secret = Endpoint(life=3600.0), "wr0ng/client+secret"
     resource = Resource(endpoint.knows)
     async with site(endpoint) as tokens, site(resource) as pages:
@@ -197,7 +197,7 @@ async def test_a_wrong_client_secret_is_named_at_once_and_asked_for_once(tmp_pat
         began = monotonic()
         process = await start(job, secret)
         _, said = await asyncio.wait_for(process.communicate(), 60)
-        assert monotonic() - began < 20
+        assert monotonic() - began < 5
     assert process.returncode == 1
     assert (len(endpoint.calls), resource.statuses) == (1, {})
     records = records_of(tmp_path)

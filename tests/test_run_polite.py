@@ -452,7 +452,7 @@ async def test_what_is_not_sent_costs_no_time(tmp_path: Path, limits: dict[str, 
         ended = await run(job(tmp_path, urls, limits={**OBEY, **limits}))
     assert list(reasons_of(ended).values()).count("robots") == 200
     assert gaps([asked.at for asked in site.asked])[0] >= 0.2 - LATE
-    assert ended.snapshot.elapsed < 20
+    assert ended.snapshot.elapsed < 2.0
 
 
 # -- hosts that ask to be left alone ----------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ async def test_a_retry_after_that_makes_no_sense_does_no_harm(tmp_path: Path) ->
         loaded = job(tmp_path, urls, retry=policy, breaker={"failures": 100})
         ended = await run(loaded)
     assert ended.exit_code == ExitCode.OK
-    assert ended.snapshot.elapsed < 20
+    assert ended.snapshot.elapsed < 2.0
     for address, (_, least) in said.items():
         assert len(site.times(address)) == 4
         assert min(gaps(site.times(address))) >= least
@@ -543,7 +543,7 @@ async def test_a_quota_of_more_than_none_is_not_exceeded(tmp_path: Path) -> None
     assert ended.exit_code == ExitCode.OK
     between = gaps(site.times())
     assert between[2] >= 1.0
-    assert max(between[:2] + between[3:]) < 1.0
+    assert max(between[:2] + between[3:]) < 0.5
 
 
 def once_busy(site: RawSite, wait: int) -> Answer:

@@ -290,7 +290,7 @@ async def test_a_host_that_rejects_is_barred_and_others_go_on(tmp_path: Path) ->
         took = monotonic() - began
         asked = [one.host for one in site.asked]
     assert results.exit_code == ExitCode.FAILED
-    assert took < 20
+    assert took < 3
     assert 3 <= asked.count("bad.test") <= 3 + 4
     assert asked.count("good.test") == 200
     bad = [record for record in results.records if record["input"]["case"].startswith("bad")]
@@ -325,7 +325,7 @@ async def test_what_is_not_sent_costs_no_time(tmp_path: Path, why: str) -> None:
         said = {"request": {"body_file": "gone"}}
     began = monotonic()
     results = await run(tmp_path, rows, limits={"rate_per_host": "1/s", "rate": "5/s"}, **said)
-    assert monotonic() - began < 20
+    assert monotonic() - began < 5
     assert {(record["reason"], record["attempts"], record["started_at"]) for record in results.records} == {
         (why, 0, None)
     }

@@ -64,7 +64,7 @@ async def test_time_ends_it(tmp_path: Path) -> None:
         results = await run(tmp_path, [{"url": site.url(), "case": "a"}], websocket={"time": "200ms"})
     assert texts(results) == ["1", "2", "3"]
     assert results.of("a")["outcome"] == "fetched"
-    assert results.of("a")["elapsed_ms"]["total"] >= 200
+    assert 200 <= results.of("a")["elapsed_ms"]["total"] < 2000
 
 
 async def test_a_pattern_ends_it(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ async def test_time_counts_over_stops(tmp_path: Path) -> None:
         await run_job(build(data, tmp_path), Options(held=held.append), lambda _: Unseen())
         ended = await run_job(build(data, tmp_path), Options(), lambda _: Unseen())
     [record] = records_of(ended.run_folder)
-    assert record["elapsed_ms"]["total"] < 900
+    assert 200 <= record["elapsed_ms"]["total"] < 600
 
 
 KILLS = 3
