@@ -129,6 +129,18 @@ class HmacAuth(_Auth):
     body_encoding: Literal["hex", "base64"] = "hex"
 
 
+def check_aws_keys(
+    access_key: str | None, secret_key: str | None, session_token: str | None, profile: str | None
+) -> None:
+    """Raises ValueError where keys, token and profile contradict each other."""
+    if (access_key is None) != (secret_key is None):
+        raise ValueError("access_key and secret_key belong together")
+    if profile is not None and access_key is not None:
+        raise ValueError("has both keys and a profile; give one of them")
+    if session_token is not None and access_key is None:
+        raise ValueError("has a session_token without the access_key and secret_key that it belongs to")
+
+
 class SigV4Auth(_Auth):
     """AWS Signature Version 4. Without keys: AWS's own chain (environment, profile, container, instance)."""
 
@@ -145,12 +157,7 @@ class SigV4Auth(_Auth):
 
     @model_validator(mode="after")
     def _keys(self) -> SigV4Auth:
-        if (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("access_key and secret_key belong together")
-        if self.profile is not None and self.access_key is not None:
-            raise ValueError("has both keys and a profile; give one of them")
-        if self.session_token is not None and self.access_key is None:
-            raise ValueError("has a session_token without the access_key and secret_key that it belongs to")
+        check_aws_keys(self.access_key, self.secret_key, self.session_token, self.profile)
         return self
 
     @model_validator(mode="after")

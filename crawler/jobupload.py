@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from crawler.addresses import in_the_open
+from crawler.jobauth import check_aws_keys
 from crawler.retry import Backoff
 from crawler.secretrefs import Reference, check_reference, is_reference
 from crawler.units import Duration
@@ -121,12 +122,7 @@ class Upload(BaseModel):
 
     @model_validator(mode="after")
     def _keys(self) -> Upload:
-        if (self.access_key is None) != (self.secret_key is None):
-            raise ValueError("access_key and secret_key belong together")
-        if self.profile is not None and self.access_key is not None:
-            raise ValueError("has both keys and a profile; give one of them")
-        if self.session_token is not None and self.access_key is None:
-            raise ValueError("has a session_token without the access_key and secret_key that it belongs to")
+        check_aws_keys(self.access_key, self.secret_key, self.session_token, self.profile)
         return self
 
     @model_validator(mode="after")

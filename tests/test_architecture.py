@@ -127,7 +127,7 @@ PEERS = {
     "jobshown": "job jobtext redirect secretrefs urls",
     "jobtext": "addresses bodytext hosts job jobauth jobconnection patterns perhost places redirect retry "
     "secretrefs urls",
-    "jobupload": "addresses retry secretrefs units urls",
+    "jobupload": "addresses jobauth retry secretrefs units urls",
     "jsonlinks": "charsets hreftext jmespaths units urls",
     "masking": "secretforms",
     "mirrors": "urls",
