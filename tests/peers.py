@@ -24,7 +24,7 @@ import uvloop
 from crawler.model import Message, Sending, Timing
 from crawler.routes import DIRECT, Route
 from crawler.session import Answer, Session, SessionSettings
-from crawler.watch import Limits, Transfer
+from crawler.watch import Limits, Transfer, Watch
 from tests.descriptors import sockets
 from tests.servers import free_port
 
@@ -237,6 +237,25 @@ def httpbin(folder: Path) -> Iterator[str]:
     serve = [sys.executable, "-m", "waitress", "--threads=32", f"--listen={LOOPBACK}:{port}", "httpbin:app"]
     with running(serve, [port], folder / "httpbin.log"):
         yield f"http://{LOOPBACK}:{port}"
+
+
+@asynccontextmanager
+async def looked_after(watch: Watch) -> AsyncIterator[None]:
+    """The watch stops what has overstayed, as in the pipeline; afterwards nothing is under way."""
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(watch.tick)
+            for transfer in watch.overdue(monotonic()):
+                assert isinstance(transfer.owner, asyncio.Task)
+                transfer.owner.cancel()
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+    assert not watch.transfers
 
 
 def server_tls(certificate: trustme.LeafCert, wants: trustme.CA | None = None) -> ssl.SSLContext:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -26,6 +25,7 @@ from crawler.session import Session, SessionSettings
 from crawler.spool import SMALL, Keep
 from crawler.watch import Limits, Watch
 from tests.fakes import HOST_RULES
+from tests.peers import looked_after
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -55,25 +55,6 @@ async def server(script: Script) -> AsyncIterator[str]:
 
     async with open_ones, await asyncio.start_server(accept, "127.0.0.1", 0) as listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
-
-
-@asynccontextmanager
-async def looked_after(watch: Watch) -> AsyncIterator[None]:
-    """The watch stops what has overstayed, as in the pipeline; afterwards nothing is under way."""
-
-    async def look() -> None:
-        while True:
-            await asyncio.sleep(watch.tick)
-            for transfer in watch.overdue(monotonic()):
-                assert isinstance(transfer.owner, asyncio.Task)
-                transfer.owner.cancel()
-
-    looking = asyncio.create_task(look())
-    try:
-        yield
-    finally:
-        looking.cancel()
-    assert not watch.transfers
 
 
 def rules_of(

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from time import monotonic
 
 import pytest
 
@@ -23,6 +22,7 @@ from crawler.session import Session, SessionSettings
 from crawler.spool import Keep
 from crawler.watch import Limits, Watch
 from tests.fakes import HOST_RULES
+from tests.peers import looked_after
 from tests.ranged import LONG_AGO, MIB, TODAY, Seen, ranged, reply, until
 
 DATA = Random(1).randbytes(5 * MIB)
@@ -58,20 +58,8 @@ class Attempts:
 @asynccontextmanager
 async def attempts(folder: Path, host: HostRules = HOST) -> AsyncIterator[Attempts]:
     watch = Watch(0.02)
-
-    async def look() -> None:
-        while True:
-            await asyncio.sleep(watch.tick)
-            for transfer in watch.overdue(monotonic()):
-                assert isinstance(transfer.owner, asyncio.Task)
-                transfer.owner.cancel()
-
-    looking = asyncio.create_task(look())
-    try:
-        async with Session(SessionSettings(4, 30, 60, {"Accept-Encoding": "gzip, br"})) as session:
-            yield Attempts(folder, session, watch, host)
-    finally:
-        looking.cancel()
+    async with looked_after(watch), Session(SessionSettings(4, 30, 60, {"Accept-Encoding": "gzip, br"})) as session:
+        yield Attempts(folder, session, watch, host)
 
 
 def once(cut: int = CUT) -> Callable[[Seen], int | None]:

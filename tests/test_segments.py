@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from time import monotonic
 
 import pytest
 
@@ -25,6 +24,7 @@ from crawler.session import Session, SessionSettings
 from crawler.spool import Keep
 from crawler.watch import Limits, Watch
 from tests.fakes import HOST_RULES
+from tests.peers import looked_after
 from tests.ranged import MIB, Ranged, Seen, ranged, reply, until
 
 pytestmark = pytest.mark.slow
@@ -81,20 +81,8 @@ class Attempts:
 @asynccontextmanager
 async def attempts(folder: Path, host: HostRules = HOST) -> AsyncIterator[Attempts]:
     watch = Watch(0.02)
-
-    async def look() -> None:
-        while True:
-            await asyncio.sleep(watch.tick)
-            for transfer in watch.overdue(monotonic()):
-                assert isinstance(transfer.owner, asyncio.Task)
-                transfer.owner.cancel()
-
-    looking = asyncio.create_task(look())
-    try:
-        async with Session(SessionSettings(16, 30, 60, {})) as session:
-            yield Attempts(folder, session, watch, host)
-    finally:
-        looking.cancel()
+    async with looked_after(watch), Session(SessionSettings(16, 30, 60, {})) as session:
+        yield Attempts(folder, session, watch, host)
 
 
 def whole(outcome: Outcome, data: bytes = DATA) -> bool:
