@@ -55,7 +55,7 @@ class Following:
             await self._discover(self._discovery, outcome)
 
     async def know_mirror(self, request: Request) -> None:
-        """The same of the URL at which a request would go on if this one failed."""
+        """Look up the host of the URL at which a request would go on if this one failed."""
         if (url := next_mirror(request)) is not None:
             await self._intake.know(hostname(url))
 
